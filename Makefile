@@ -1,0 +1,45 @@
+# Everything a newcomer needs; `make help` lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-slow lint type format bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade --quiet pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $(READY)
+
+install: $(READY)  ## make .venv and install the library with what development needs
+
+train: $(READY)  ## train PMNAR, then plain cross-entropy, on the bundled digits (ARGS= for overrides)
+	$(BIN)/python -m src.train compare=ce $(ARGS)
+
+test: $(READY) lint type  ## lint, types and all quick tests
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(READY)  ## mypy --strict
+	$(BIN)/mypy
+
+format: $(READY)  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## speed, as ratios within one run
+	$(BIN)/python -m benchmarks.views
+
+clean:  ## remove the environment and caches; runs/ and data/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

@@ -1,0 +1,22 @@
+"""Batched image augmentation on the device, drawn per sample on the host."""
+
+from pmnar.augment.base import Augmentation, Draws
+from pmnar.augment.compose import Compose
+from pmnar.augment.crop import CropFlip
+from pmnar.augment.cutout import Cutout
+from pmnar.augment.normalize import Normalize
+from pmnar.augment.policies import AutoAugment, RandAugment
+from pmnar.augment.views import strong_view, weak_view
+
+__all__ = [
+    "Augmentation",
+    "AutoAugment",
+    "Compose",
+    "CropFlip",
+    "Cutout",
+    "Draws",
+    "Normalize",
+    "RandAugment",
+    "strong_view",
+    "weak_view",
+]

@@ -1,0 +1,69 @@
+"""What a data source hands over: arrays of images and labels."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from pmnar.errors import InputError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split.
+
+    Attributes:
+        images: uint8 `[N, C, H, W]`, C is 1 or 3.
+        labels: int64 `[N]`, in `[0, K)`.
+        paths: the file of each image, relative to the data set's folder, where there is one.
+    """
+
+    images: Tensor
+    labels: Tensor
+    paths: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels):
+            raise InputError(f"{len(self.images)} images, but {len(self.labels)} labels")
+        if self.paths is not None and len(self.paths) != len(self.labels):
+            raise InputError(f"{len(self.paths)} paths, but {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set in memory.
+
+    Attributes:
+        name: its configuration name, such as `cifar10`.
+        class_names: K names, in the order of the label ids.
+        train: the training split, in the official order.
+        test: the test splits by name; the first is the one that accuracy is reported on.
+        labels_are_true: False where the training labels come from an untrusted source (a folder
+            of badly labelled images, a web crawl): they are then given labels, and no true
+            label is known.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: dict[str, Split] = field(default_factory=dict)
+    labels_are_true: bool = True
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+class Source(Protocol):
+    """Where a data set comes from."""
+
+    name: str
+
+    def prepare(self) -> None:
+        """Download or decode what is missing. Called by one process at a time."""
+
+    def load(self) -> ImageData:
+        """Read everything into memory. Called by every process."""

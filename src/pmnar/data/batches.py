@@ -1,0 +1,134 @@
+"""Batches: which samples, in which order, on which rank."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from pmnar.errors import InputError
+from pmnar.runtime.seeding import derive_seed
+
+
+class Share(NamedTuple):
+    """This rank's part of a global batch: every `world`-th sample, beginning with `rank`.
+
+    Attributes:
+        seed: seeds all draws of the global batch; the same on every rank.
+        size: samples in the global batch.
+    """
+
+    seed: int
+    size: int
+    rank: int = 0
+    world: int = 1
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A CPU generator for draws over the whole global batch, equal on every rank."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, purpose))
+
+    def take(self, values: Tensor) -> Tensor:
+        """This rank's rows of `values` `[size, ...]`."""
+        return values[self.rank :: self.world]
+
+
+class Batch(NamedTuple):
+    """What a method is given.
+
+    Attributes:
+        indices: positions in the split, int64 `[B]`.
+        views: normalised images, each float `[B, C, H, W]`; one per name in the method's `views`.
+        label: int64 `[B]`; given labels in training, the test split's own labels in testing.
+        share: in training, this batch's part of the global batch; None elsewhere.
+    """
+
+    indices: Tensor
+    views: tuple[Tensor, ...]
+    label: Tensor
+    share: Share | None
+
+
+class Request(NamedTuple):
+    """What a loader yields before images are gathered: a split, positions in it, the share."""
+
+    split: str
+    indices: Tensor
+    share: Share | None = None
+    images: Tensor | None = None
+
+
+class ShuffledBatches(Sampler[Request]):
+    """Global batches in a new random order each epoch, this rank's share of each.
+
+    The batch size is that of all ranks together, so a recipe means the same on any number of
+    devices, and every rank sees the samples that it would see in a single process. A last batch
+    too small for two samples a rank is left out of the epoch (BatchNorm needs two).
+
+    Args:
+        size: number of training samples, N.
+        batch_size: samples in a global batch.
+        seed: the order and all draws are a function of (seed, epoch).
+        epoch: gives the epoch about to begin; asked when iteration starts, since what Lightning
+            sets on a sampler comes too late for a resumed run with workers.
+    """
+
+    def __init__(
+        self, size: int, batch_size: int, seed: int, rank: int, world: int, epoch: Callable[[], int]
+    ) -> None:
+        if not 2 * world <= batch_size <= size:
+            raise InputError(
+                f"dataset.recipe.batch_size must be in [{2 * world}, {size}] "
+                f"({size} training samples, {world} devices), got {batch_size}"
+            )
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.world, self.epoch = rank, world, epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.size, self.batch_size)
+        return full + (rest >= 2 * self.world)
+
+    def __iter__(self) -> Iterator[Request]:
+        epoch = self.epoch()
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
+        order = torch.randperm(self.size, generator=generator)
+        for step in range(len(self)):
+            members = order[step * self.batch_size : (step + 1) * self.batch_size]
+            seed = derive_seed(self.seed, "draws", epoch, step)
+            share = Share(seed, len(members), self.rank, self.world)
+            yield Request("train", share.take(members), share)
+
+
+class OrderedBatches(Sampler[Request]):
+    """A split in its own order, each sample once, whole batches dealt to the ranks in blocks.
+
+    The borders of batches do not depend on the number of ranks, so each batch's numbers are the
+    single process's to the bit.
+    """
+
+    def __init__(
+        self, split: str, size: int, batch_size: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.split, self.size, self.batch_size = split, size, batch_size
+        count = -(-size // batch_size)
+        self.batches = range(rank * count // world, (rank + 1) * count // world)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Request]:
+        for number in self.batches:
+            start = number * self.batch_size
+            yield Request(self.split, torch.arange(start, min(start + self.batch_size, self.size)))
+
+
+class Gather(Dataset[Request]):
+    """Adds the images to a request; with None they are left to be gathered on the device."""
+
+    def __init__(self, images: Tensor | None) -> None:
+        self.images = images
+
+    def __getitem__(self, request: Request) -> Request:
+        if self.images is None:
+            return request
+        return request._replace(images=self.images[request.indices])

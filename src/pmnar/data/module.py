@@ -1,0 +1,231 @@
+"""The data module: a source, a noise, and batches of views on the device."""
+
+import getpass
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from filelock import FileLock
+from lightning.pytorch.loops.progress import _ProcessedTracker
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from pmnar.augment import Augmentation, Normalize
+from pmnar.data.arrays import ImageData, Source, Split
+from pmnar.data.batches import Batch, Gather, OrderedBatches, Request, ShuffledBatches
+from pmnar.errors import InputError
+from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
+
+RESIDENT = ("auto", "device", "host")
+
+
+class NoisyDataModule(L.LightningDataModule):
+    """Images in memory, noisy labels injected once, views drawn on the device.
+
+    Training is handed the given labels only; `labels.true` is for evaluation code.
+
+    Args:
+        source: where images and labels come from.
+        noise: turns true labels into given ones.
+        noise_seed: seeds the noise.
+        seed: seeds the order of training and all draws of the views.
+        batch_size: samples in a training batch, over all devices together.
+        views: the augmentations by name; a method names those it needs in `train_views`.
+        mean, std: per-channel statistics of images scaled to [0, 1].
+        eval_batch_size: samples in a batch where no gradient is needed.
+        train_subset: train on this many images, a random choice fixed by `subset_seed`.
+        num_workers: processes that gather images; 0 is right while images are in memory.
+        resident: where the training images live: `device`, `host`, or `auto` (the device where
+            they fill less than a quarter of its free memory).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        noise: Noise,
+        *,
+        views: Mapping[str, Augmentation],
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        seed: int = 0,
+        noise_seed: int = 0,
+        eval_batch_size: int = 512,
+        train_subset: int | None = None,
+        subset_seed: int = 0,
+        num_workers: int = 0,
+        resident: str = "auto",
+    ) -> None:
+        super().__init__()
+        if resident not in RESIDENT:
+            raise InputError(f"data.resident must be one of {', '.join(RESIDENT)}, got {resident}")
+        if eval_batch_size < 1:
+            raise InputError(f"data.eval_batch_size must be at least 1, got {eval_batch_size}")
+        self.source, self.noise, self.noise_seed, self.seed = source, noise, noise_seed, seed
+        self.views, self.normalize = dict(views), Normalize(mean, std)
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.train_subset, self.subset_seed = train_subset, subset_seed
+        self.num_workers, self.resident = num_workers, resident
+        self.train_views: tuple[str, ...] = ("weak",)
+        self.splits: dict[str, Split] = {}
+        self._on_device: dict[str, Tensor] = {}
+        self._resident: dict[str, bool] = {}
+
+    def prepare_data(self) -> None:
+        """Download or decode what is missing, one process at a time."""
+        with FileLock(_lock_path(self.source.name)):
+            self.source.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load the images and inject the noise; a second call changes nothing."""
+        if self.splits:
+            return
+        data = self.source.load()
+        index = choose_subset(len(data.train), self.train_subset, self.subset_seed)
+        train = _take(data.train, index)
+        self.labels = self._inject(data, train, index)
+        self.class_names, self.num_classes = data.class_names, data.num_classes
+        self.test_names = tuple(data.test)
+        given = Split(train.images, torch.from_numpy(self.labels.given), train.paths)
+        self.splits = {"train": given, **data.test}
+
+    def _inject(self, data: ImageData, train: Split, index: Tensor) -> NoisyLabels:
+        clean = CleanLabels(
+            labels=train.labels.numpy(),
+            num_classes=data.num_classes,
+            dataset=data.name,
+            index=index.numpy(),
+            images=train.images.numpy(),
+        )
+        return inject(self.noise, clean, self.noise_seed, truth_known=data.labels_are_true)
+
+    # -- loaders ----------------------------------------------------------------------------------
+
+    def train_dataloader(self) -> DataLoader[Request]:
+        """Shuffled batches of indices for this rank, with images where they stay on the host."""
+        rank, world = self._rank_and_world()
+        sampler = ShuffledBatches(
+            len(self.splits["train"]), self.batch_size, self.seed, rank, world, self._epoch
+        )
+        return self._loader("train", sampler)
+
+    def val_dataloader(self) -> list[DataLoader[Request]]:
+        """One loader a test split; each sample once over all ranks."""
+        rank, world = self._rank_and_world()
+        return [
+            self._loader(
+                name,
+                OrderedBatches(name, len(self.splits[name]), self.eval_batch_size, rank, world),
+            )
+            for name in self.test_names
+        ]
+
+    def test_dataloader(self) -> list[DataLoader[Request]]:
+        """The same as in validation."""
+        return self.val_dataloader()
+
+    def ordered_batches(self, device: torch.device) -> Iterator[Batch]:
+        """This rank's share of the training set, in order, as it is (no augmentation)."""
+        rank, world = self._rank_and_world()
+        size = len(self.splits["train"])
+        for request in OrderedBatches("train", size, self.eval_batch_size, rank, world):
+            moved = request._replace(indices=request.indices.to(device, non_blocking=True))
+            yield self._batch(moved, request.indices)
+
+    def on_after_batch_transfer(self, batch: Request, dataloader_idx: int) -> Batch:
+        """Gather the images on the device and draw the views."""
+        return self._batch(batch, batch.indices)
+
+    def _batch(self, request: Request, index: Tensor) -> Batch:
+        device = request.indices.device
+        images = request.images
+        if images is None:
+            images = self._images(request.split, device, index)
+        label = self._labels(request.split, device)[request.indices]
+        if request.share is None:
+            return Batch(request.indices, (self.normalize(images),), label, None)
+        views = tuple(self._view(name, images, request) for name in self.train_views)
+        return Batch(request.indices, views, label, request.share)
+
+    def _view(self, name: str, images: Tensor, request: Request) -> Tensor:
+        share = request.share
+        assert share is not None
+        channels, height, width = images.shape[1:]
+        view = self.views[name]
+        draws = view.draw(share.size, (channels, height, width), share.generator(name))
+        mine = {key: share.take(value) for key, value in draws.items()}
+        return self.normalize(view.apply(images, mine))
+
+    # -- where the images live --------------------------------------------------------------------
+
+    def _loader(self, split: str, sampler: Sampler[Request]) -> DataLoader[Request]:
+        on_device = self._lives_on_device(split)
+        return DataLoader(
+            Gather(None if on_device else self.splits[split].images),
+            batch_size=None,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=not on_device and torch.cuda.is_available(),
+        )
+
+    def _lives_on_device(self, split: str) -> bool:
+        if split not in self._resident:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            fits = True
+            if self.resident == "auto" and device.type == "cuda":
+                fits = self.splits[split].images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
+            self._resident[split] = fits and self.resident != "host"
+        return self._resident[split]
+
+    def _images(self, split: str, device: torch.device, index: Tensor) -> Tensor:
+        if not self._lives_on_device(split):
+            return self.splits[split].images[index].to(device, non_blocking=True)
+        if split not in self._on_device:
+            self._on_device[split] = self.splits[split].images.to(device)
+        return self._on_device[split][index.to(device, non_blocking=True)]
+
+    def _labels(self, split: str, device: torch.device) -> Tensor:
+        key = f"{split} labels"
+        if key not in self._on_device:
+            self._on_device[key] = self.splits[split].labels.to(device)
+        return self._on_device[key]
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _epoch(self) -> int:
+        assert self.trainer is not None
+        progress = self.trainer.fit_loop.epoch_progress.current
+        assert isinstance(progress, _ProcessedTracker)
+        return progress.processed
+
+
+def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
+    """Sorted positions `[subset]` of a random choice out of `size` samples, all without a subset.
+
+    Raises:
+        InputError: fewer than 2 or more than `size` samples are asked for.
+    """
+    if subset is None:
+        return torch.arange(size)
+    if not 2 <= subset <= size:
+        raise InputError(f"dataset.train_subset must be in [2, {size}], got {subset}")
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(size)
+    return torch.from_numpy(np.sort(order[:subset]))
+
+
+def _take(split: Split, index: Tensor) -> Split:
+    if len(index) == len(split):
+        return split
+    paths = None if split.paths is None else tuple(split.paths[i] for i in index.tolist())
+    return Split(split.images[index], split.labels[index], paths)
+
+
+def _lock_path(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"pmnar-{getpass.getuser()}-{name}.lock"

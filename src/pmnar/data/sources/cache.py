@@ -1,0 +1,180 @@
+"""Decoded folders, kept beside the originals in `.pmnar-cache/`.
+
+A split is two files, `<slot>-<size>px-<channels>ch-<key>.npy` (images, uint8 `[N, C, H, W]`) and
+`.json` (the unreadable files). The key covers the paths, sizes and modification times of the
+originals: a changed folder has another key, is decoded anew, and the old files go.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from pmnar.data.arrays import Split
+from pmnar.data.sources.decode import ByteArray, Chunk, Decoder, decode_files
+from pmnar.data.sources.listing import Listing
+from pmnar.errors import InputError
+
+FORMAT_VERSION = 1
+FOLDER = ".pmnar-cache"
+
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """The decoded images of one listing.
+
+    Args:
+        listing: the files.
+        slot: name of the split, unique within the folder.
+        decoder: how to decode them.
+        on_error: what an unreadable file does: `raise` an error, or `skip` it.
+    """
+
+    listing: Listing
+    slot: str
+    decoder: Decoder
+    on_error: OnError = "raise"
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "skip"):
+            raise InputError(f"dataset.source.on_error must be raise or skip, got {self.on_error}")
+
+    def store(self) -> None:
+        """Decode and keep the images unless they are there already, or cannot be kept.
+
+        Raises:
+            InputError: an image is unreadable and `on_error` is `raise`.
+        """
+        self._stored()
+
+    def load(self) -> Split:
+        """The split, memory-mapped from the cache where there is one.
+
+        Raises:
+            InputError: an image is unreadable and `on_error` is `raise`.
+        """
+        images, failures = self._stored() or self._decode_to_memory()
+        labels, paths = self.listing.labels, self.listing.paths
+        if failures:
+            warnings.warn(
+                f"{len(failures)} of {len(paths)} images in {self.listing.root} are unreadable "
+                f"and left out, the first is {next(iter(failures))}",
+                stacklevel=2,
+            )
+            readable = np.array([path not in failures for path in paths])
+            images, labels = images[readable], labels[readable]
+            paths = tuple(path for path in paths if path not in failures)
+        return Split(torch.from_numpy(images), torch.from_numpy(labels), paths)
+
+    def _stored(self) -> tuple[ByteArray, dict[str, str]] | None:
+        """Images and failures from the cache, filled where needed; None where it cannot be."""
+        folder = self.listing.root / FOLDER
+        stem = f"{self._prefix()}{self._key()}"
+        try:
+            if not self._is_complete(folder, stem):
+                folder.mkdir(exist_ok=True)
+                with FileLock(folder / ".lock"):
+                    if not self._is_complete(folder, stem):
+                        self._write(folder, stem)
+            images, failures = self._read(folder, stem)
+        except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
+            warnings.warn(
+                f"decoded images cannot be kept in {folder} ({error}): every run decodes them anew",
+                stacklevel=3,
+            )
+            return None
+        self._report(failures)
+        return images, failures
+
+    def _is_complete(self, folder: Path, stem: str) -> bool:
+        try:
+            images, _ = self._read(folder, stem)
+        except (OSError, EOFError, ValueError, KeyError):
+            return False
+        return images.dtype == np.uint8 and images.shape == self._shape()
+
+    def _read(self, folder: Path, stem: str) -> tuple[ByteArray, dict[str, str]]:
+        failures = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["failures"]
+        # "c": private pages, shared between processes until written to
+        mapped = np.load(folder / f"{stem}.npy", mmap_mode="c", allow_pickle=False)
+        return np.asarray(mapped), failures
+
+    def _write(self, folder: Path, stem: str) -> None:
+        """Decode into the cache; the `.json` comes last and so marks the pair as complete."""
+        for leftover in folder.glob("*.partial"):
+            leftover.unlink()
+        partial = folder / f"{stem}.partial"
+        failures: dict[str, str] = {}
+        try:
+            with partial.open("wb") as file, closing(self._chunks()) as chunks:
+                header = {"descr": "|u1", "fortran_order": False, "shape": self._shape()}
+                np.lib.format.write_array_header_1_0(file, header)
+                for chunk in chunks:
+                    file.write(chunk.images.tobytes())
+                    failures |= chunk.failures
+                    self._report(chunk.failures)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(folder / f"{stem}.npy")
+            partial.write_text(json.dumps({"failures": failures}), encoding="utf-8")
+            partial.replace(folder / f"{stem}.json")
+        finally:
+            partial.unlink(missing_ok=True)
+        self._remove_all_but(folder, stem)
+
+    def _remove_all_but(self, folder: Path, stem: str) -> None:
+        """Remove what an earlier state of the originals left."""
+        for path in folder.glob(f"{self._prefix()}*"):
+            if path.stem != stem:
+                path.unlink()
+
+    def _decode_to_memory(self) -> tuple[ByteArray, dict[str, str]]:
+        images = np.empty(self._shape(), dtype=np.uint8)
+        failures: dict[str, str] = {}
+        at = 0
+        with closing(self._chunks()) as chunks:
+            for chunk in chunks:
+                images[at : at + len(chunk.images)] = chunk.images
+                at += len(chunk.images)
+                failures |= chunk.failures
+                self._report(chunk.failures)
+        return images, failures
+
+    def _report(self, failures: dict[str, str]) -> None:
+        if failures and self.on_error == "raise":
+            path, reason = next(iter(failures.items()))
+            raise InputError(
+                f"{self.listing.root / path} is unreadable ({reason}): "
+                "remove it, or set dataset.source.on_error=skip to leave such images out"
+            )
+
+    def _chunks(self) -> Generator[Chunk, None, None]:
+        return decode_files(self.listing.root, self.listing.paths, self.decoder, self.slot)
+
+    def _shape(self) -> tuple[int, int, int, int]:
+        return len(self.listing), self.decoder.channels, self.decoder.size, self.decoder.size
+
+    def _prefix(self) -> str:
+        return f"{self.slot}-{self.decoder.size}px-{self.decoder.channels}ch-"
+
+    def _key(self) -> str:
+        digest = hashlib.sha256(f"{FORMAT_VERSION}".encode())
+        for path in self.listing.paths:
+            try:
+                status = (self.listing.root / path).stat()
+                line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+            except OSError:
+                line = f"{path}\0missing\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()[:16]

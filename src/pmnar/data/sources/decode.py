@@ -1,0 +1,138 @@
+"""Image files to uint8 arrays, many at a time."""
+
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pmnar.errors import InputError
+
+ByteArray = NDArray[np.uint8]
+
+SUFFIXES = frozenset(
+    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+)
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: it runs a program
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """How an image file becomes `[channels, size, size]` bytes.
+
+    Turned upright by its EXIF orientation; 16-bit gray scaled (0..65535 to 0..255); anything
+    transparent laid on white; the first frame of an animation; stretched to a square (bilinear,
+    antialiased).
+
+    Attributes:
+        size: height and width, at least 1.
+        channels: 1 (gray) or 3 (RGB).
+    """
+
+    size: int
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise InputError(f"dataset.source.image_size must be at least 1, got {self.size}")
+        if self.channels not in (1, 3):
+            raise InputError(f"dataset.source.channels must be 1 or 3, got {self.channels}")
+
+    def __call__(self, path: Path) -> ByteArray:
+        """The image, uint8 `[channels, size, size]`; any `Exception` where it is unreadable."""
+        with Image.open(path, formats=FORMATS) as opened:
+            opened.load()
+            mode = "L" if self.channels == 1 else "RGB"
+            image = _opaque(_eight_bit(_upright(opened))).convert(mode)
+        if image.size != (self.size, self.size):
+            image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
+        return pixels.transpose(2, 0, 1)
+
+
+def image_files(folder: Path) -> list[str]:
+    """Image files in and below `folder` by suffix, relative to it, sorted; hidden ones left out."""
+    found = []
+    for at, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            (Path(at) / name).relative_to(folder).as_posix()
+            for name in files
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return sorted(found)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Decoded neighbours.
+
+    Attributes:
+        images: uint8 `[n, C, H, W]`; zeros where a file is unreadable.
+        failures: the reason for each unreadable file.
+    """
+
+    images: ByteArray
+    failures: dict[str, str]
+
+
+def decode_files(
+    root: Path, paths: Sequence[str], decoder: Decoder, title: str
+) -> Generator[Chunk, None, None]:
+    """Chunks in the order of `paths`, decoded by a thread pool, with a progress bar on stderr."""
+    Image.init()  # registers the formats once, before the threads ask for them
+    starts = range(0, len(paths), CHUNK)
+    pool = ThreadPoolExecutor()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    try:
+        with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+            task = progress.add_task(f"decoding {title}", total=len(paths))
+            chunks = pool.map(
+                lambda at: _decode_chunk(root, paths[at : at + CHUNK], decoder), starts
+            )
+            for chunk in chunks:
+                yield chunk
+                progress.advance(task, len(chunk.images))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_chunk(root: Path, paths: Sequence[str], decoder: Decoder) -> Chunk:
+    images = np.zeros((len(paths), decoder.channels, decoder.size, decoder.size), dtype=np.uint8)
+    failures = {}
+    for image, path in zip(images, paths, strict=True):
+        try:
+            image[:] = decoder(root / path)
+        except Exception as error:  # decoders raise errors of every kind on damaged files
+            failures[path] = " ".join(str(error).split()) or type(error).__name__
+    return Chunk(images, failures)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF data says nothing against the pixels
+        return image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point images have no fixed range of values")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image).astype(np.int64).clip(0, 65535)
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA"))

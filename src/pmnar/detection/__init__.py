@@ -1,0 +1,23 @@
+"""Finding mislabelled samples: metrics, the threshold curve and the table of samples."""
+
+from pmnar.detection.metrics import ClassTable, detection_metrics, f1_curve, is_called, per_class
+from pmnar.detection.samples import (
+    most_suspicious,
+    read_samples,
+    samples_table,
+    threshold_of,
+    write_samples,
+)
+
+__all__ = [
+    "ClassTable",
+    "detection_metrics",
+    "f1_curve",
+    "is_called",
+    "most_suspicious",
+    "per_class",
+    "read_samples",
+    "samples_table",
+    "threshold_of",
+    "write_samples",
+]

@@ -1,0 +1,134 @@
+"""The table of training samples, `samples.parquet`: a row a sample."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from pmnar.detection.metrics import is_called
+from pmnar.errors import InputError
+
+THRESHOLD = b"threshold"
+
+
+def samples_table(
+    *,
+    given: Tensor,
+    confidence: Tensor,
+    suggested: Tensor,
+    suggested_confidence: Tensor,
+    class_names: Sequence[str],
+    true: Tensor | None = None,
+    weight: Tensor | None = None,
+    paths: Sequence[str] | None = None,
+    index: Tensor | None = None,
+    threshold: float = 0.5,
+) -> pa.Table:
+    """What a run thinks of every training sample.
+
+    Args:
+        given: given labels, int64 `[N]` in [0, K).
+        confidence: probability of the given label, `[N]` in [0, 1].
+        suggested: the network's prediction, int64 `[N]` in [0, K).
+        suggested_confidence: its probability, `[N]` in [0, 1].
+        class_names: K names.
+        true: true labels `[N]`, where they are known.
+        weight: sample weights `[N]`, where the method has any.
+        paths: N files, where there are any.
+        index: position in the official training set, int64 `[N]`; by default 0 to N - 1.
+        threshold: a confidence below it calls a sample mislabelled; kept in the table's metadata.
+
+    Returns:
+        Columns `index`, `path`, `given_label`, `given_name`, `true_label`, `confidence`, `weight`,
+        `suggested_label`, `suggested_name`, `suggested_confidence`, `mislabelled`, in this order.
+        `path`, `true_label` and `weight` are absent where unknown. Labels are int64, confidences
+        and weights float32.
+
+    Raises:
+        InputError: a length other than N, or a label without a name.
+    """
+    names = pa.array(list(class_names), pa.string())
+    row = pa.array(range(len(given)), pa.int64()) if index is None else _labels(index)
+    columns: dict[str, pa.Array | None] = {
+        "index": row,
+        "path": None if paths is None else pa.array(list(paths), pa.string()),
+        "given_label": _labels(given),
+        "given_name": _names("given", given, names),
+        "true_label": None if true is None else _labels(true),
+        "confidence": _floats(confidence),
+        "weight": None if weight is None else _floats(weight),
+        "suggested_label": _labels(suggested),
+        "suggested_name": _names("suggested", suggested, names),
+        "suggested_confidence": _floats(suggested_confidence),
+        "mislabelled": pa.array(is_called(confidence, threshold).cpu().numpy()),
+    }
+    known = {name: column for name, column in columns.items() if column is not None}
+    for name, column in known.items():
+        if len(column) != len(given):
+            raise InputError(f"{name} has {len(column)} values, but there are {len(given)} samples")
+    return pa.table(known).replace_schema_metadata({THRESHOLD: repr(float(threshold)).encode()})
+
+
+def write_samples(path: Path, table: pa.Table) -> None:
+    """Write the table whole or not at all: a file beside it takes its place when complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pq.write_table(table, beside, compression="zstd")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_samples(path: Path) -> pa.Table:
+    """The table that `write_samples` wrote.
+
+    Raises:
+        InputError: no such file, or not a parquet file.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; a finished run writes it")
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read()
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is not a readable parquet file: {reason}") from error
+
+
+def threshold_of(table: pa.Table) -> float:
+    """The threshold below which the samples of this table were called mislabelled."""
+    return float((table.schema.metadata or {}).get(THRESHOLD, b"0.5"))
+
+
+def most_suspicious(table: pa.Table, count: int) -> pa.Table:
+    """At most `count` samples called mislabelled, the least confident in the given label first.
+
+    Equal confidences: the surest other suggestion first, then the lowest index.
+    """
+    order = [
+        ("confidence", "ascending"),
+        ("suggested_confidence", "descending"),
+        ("index", "ascending"),
+    ]
+    return table.filter(table["mislabelled"]).sort_by(order).slice(0, count)
+
+
+def _labels(values: Tensor) -> pa.Array:
+    return pa.array(values.detach().cpu().numpy(), pa.int64())
+
+
+def _floats(values: Tensor) -> pa.Array:
+    return pa.array(values.detach().float().cpu().numpy(), pa.float32())
+
+
+def _names(kind: str, labels: Tensor, names: pa.Array) -> pa.Array:
+    low, high = (int(value) for value in labels.aminmax()) if len(labels) else (0, 0)
+    if low < 0 or high >= len(names):
+        raise InputError(
+            f"{kind} labels must be in [0, {len(names)}), got {low if low < 0 else high}"
+        )
+    return names.take(_labels(labels))

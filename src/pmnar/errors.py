@@ -1,0 +1,9 @@
+"""The one error that a user's input can cause."""
+
+
+class InputError(ValueError):
+    """A value, file or folder given by the user cannot be used.
+
+    The message is one line: the value, what is allowed, and the configuration key to change.
+    Entry points print it without a traceback and exit with code 2.
+    """

@@ -1,0 +1,204 @@
+"""The report of a run: one HTML file that needs nothing beside it."""
+
+import shlex
+from functools import partial
+from pathlib import Path
+
+from pmnar.detection import most_suspicious, read_samples
+from pmnar.errors import InputError
+from pmnar.figures.page import (
+    UNKNOWN,
+    code,
+    facts,
+    heading,
+    number,
+    page,
+    paragraph,
+    percent,
+    picture,
+    probability,
+    table,
+    text_of,
+)
+from pmnar.figures.tables import Summary, lookup, read_summary
+
+SUSPECTS = 50
+NETWORKS = ("first", "second", "ensemble")
+CAPTIONS = {
+    "accuracy": (
+        "Accuracy over epochs",
+        "Accuracy on the test set after each epoch: a curve that rises and then falls shows a "
+        "network that has begun to memorise wrong labels.",
+    ),
+    "confidence": (
+        "Confidence in the given label",
+        "How sure the first network is of the label each training sample was given: wrong labels "
+        "should pile up left of the dashed line, right ones near 1.",
+    ),
+    "detection": (
+        "Detection over the threshold",
+        "How well a threshold on that confidence finds wrong labels: the flatter F1 is around the "
+        "dashed line, the less the choice of threshold matters.",
+    ),
+    "weights": (
+        "Mean weight per given class",
+        "How much the samples of each given class count in training: a class far below the others "
+        "is starved, and the network may stop predicting it.",
+    ),
+    "suspicious": (
+        "The most suspicious samples",
+        "The samples whose given label (grey) the network believes least, with the label it "
+        "suggests after the arrow; where the true label is known and differs from the "
+        "suggestion, it stands below.",
+    ),
+}
+ABOUT_ACCURACY = (
+    "Percent of the test set. The best epoch is chosen on that same test set: compare it with "
+    "other best epochs only."
+)
+ABOUT_DETECTION = (
+    "A training sample is called mislabelled when the confidence in its given label is below the "
+    "threshold. Mislabelled is the positive class; noise rates are in percent."
+)
+ABOUT_SAMPLES = "All samples are in samples.parquet."
+DETECTION = (
+    ("threshold", "threshold", text_of),
+    ("precision", "precision", partial(number, digits=3)),
+    ("recall", "recall", partial(number, digits=3)),
+    ("f1", "F1", partial(number, digits=3)),
+    ("auroc", "AUROC", partial(number, digits=3)),
+    ("estimated_noise_rate", "estimated noise", percent),
+    ("actual_noise_rate", "actual noise", percent),
+)
+SUSPECT = (
+    ("index", "index", text_of),
+    ("given_name", "given", text_of),
+    ("confidence", "confidence", probability),
+    ("suggested_name", "suggested", text_of),
+    ("suggested_confidence", "its confidence", probability),
+    ("path", "path", text_of),
+)
+NUMERIC = ("index", "confidence", "its confidence")
+
+
+def write_report(run: Path) -> Path:
+    """Write `run/report.html` from the run's tables and the figures in `run/figures`.
+
+    Values that are unknown are shown as "–", sections without data are left out.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: neither `summary.json` nor `samples.parquet` is there, or one cannot be read.
+    """
+    summary = read_summary(run / "summary.json")
+    if not summary and not (run / "samples.parquet").is_file():
+        raise InputError(
+            f"{run} holds neither summary.json nor samples.parquet: not a run's folder"
+        )
+    title = _title(summary) or run.name
+    body = [heading(title, 1), paragraph(f"Run {_folder(run, summary)}", soft=True)]
+    body += _what(summary) + _accuracy(summary) + _detection(summary)
+    body += _figures(run) + _suspects(run) + _next(run, summary)
+    path = run / "report.html"
+    path.write_text(page(title, body), encoding="utf-8")
+    return path
+
+
+def _title(summary: Summary) -> str:
+    parts = (lookup(summary, "dataset"), lookup(summary, "noise", "name"))
+    return " · ".join(text_of(part) for part in (*parts, lookup(summary, "method")) if part)
+
+
+def _folder(run: Path, summary: Summary) -> str:
+    return str(lookup(summary, "run") or run)
+
+
+def _what(summary: Summary) -> list[str]:
+    if not summary:
+        return []
+    names = lookup(summary, "class_names")
+    seconds = [
+        f"{number(value, 1)} s {label}"
+        for key, label in (
+            ("total", "in all"),
+            ("per_epoch", "an epoch"),
+            ("reweighting", "reweighting"),
+        )
+        if (value := lookup(summary, "seconds", key)) is not None
+    ]
+    rows = [
+        ("data set", text_of(lookup(summary, "dataset"))),
+        ("classes", str(len(names)) if isinstance(names, list) else UNKNOWN),
+        ("label noise", _noise(summary)),
+        ("method", text_of(lookup(summary, "method"))),
+        ("epochs", text_of(lookup(summary, "epochs"))),
+        ("warm-up epochs", text_of(lookup(summary, "warmup_epochs"))),
+        ("seed", text_of(lookup(summary, "seed"))),
+        ("time", ", ".join(seconds) or UNKNOWN),
+        ("versions", text_of(lookup(summary, "versions"))),
+        ("hardware", text_of(lookup(summary, "hardware"))),
+    ]
+    return [heading("What was run"), facts(rows)]
+
+
+def _noise(summary: Summary) -> str:
+    parts = [text_of(lookup(summary, "noise", "name"))]
+    for key, label in (("nominal_rate", "nominal"), ("actual_rate", "actual")):
+        rate = lookup(summary, "noise", key)
+        parts += [] if rate is None else [f"{label} rate {percent(rate)} %"]
+    seed = lookup(summary, "noise", "seed")
+    return ", ".join(parts if seed is None else [*parts, f"seed {seed}"])
+
+
+def _accuracy(summary: Summary) -> list[str]:
+    kept = [name for name in NETWORKS if lookup(summary, "accuracy", name)]
+    if not kept:
+        return []
+    columns = ("network", "best", "last", "mean of last 10")
+    keys = ("best", "last", "mean_last_10")
+    rows = [[n, *(percent(lookup(summary, "accuracy", n, k)) for k in keys)] for n in kept]
+    shown = table(columns, rows, numeric=columns[1:])
+    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True)]
+
+
+def _detection(summary: Summary) -> list[str]:
+    if not lookup(summary, "detection"):
+        return []
+    cells = [show(lookup(summary, "detection", key)) for key, _, show in DETECTION]
+    columns = [label for _, label, _ in DETECTION]
+    shown = table(columns, [cells], numeric=columns)
+    return [heading("Wrong labels found"), shown, paragraph(ABOUT_DETECTION, soft=True)]
+
+
+def _figures(run: Path) -> list[str]:
+    files = {name: run / "figures" / f"{name}.png" for name in CAPTIONS}
+    found = [picture(files[n], *CAPTIONS[n]) for n in CAPTIONS if files[n].is_file()]
+    return [heading("Figures"), *found] if found else []
+
+
+def _suspects(run: Path) -> list[str]:
+    if not (run / "samples.parquet").is_file():
+        return []
+    worst = most_suspicious(read_samples(run / "samples.parquet"), SUSPECTS).to_pylist()
+    if not worst:
+        return []
+    kept = [column for column in SUSPECT if column[0] in worst[0]]
+    rows = [[show(row[key]) for key, _, show in kept] for row in worst]
+    note = f"The {len(rows)} training samples whose given label the network believes least."
+    shown = table([label for _, label, _ in kept], rows, numeric=NUMERIC)
+    return [heading("Samples to look at"), paragraph(f"{note} {ABOUT_SAMPLES}", soft=True), shown]
+
+
+def _next(run: Path, summary: Summary) -> list[str]:
+    folder = shlex.quote(_folder(run, summary))
+    lines = [
+        f"python -m src.train resume={folder}",
+        f"python -m src.evaluate run={folder}",
+    ]
+    return [
+        heading("Going on"),
+        paragraph("Train further from the last checkpoint, or measure its accuracy again:"),
+        code("\n".join(lines)),
+    ]

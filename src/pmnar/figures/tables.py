@@ -1,0 +1,73 @@
+"""Reading the tables that a run leaves."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmnar.errors import InputError
+
+Metrics = dict[str, NDArray[np.float64]]
+Summary = dict[str, object]
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Columns of `metrics.csv`, float64 `[epochs]`, NaN where a cell is empty.
+
+    Columns without a single value are left out, as is everything when the file does not exist.
+
+    Raises:
+        InputError: a cell is no number.
+    """
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, restval="")
+        names, rows = list(reader.fieldnames or []), list(reader)
+    columns = {
+        name: np.array([_number(row[name], path, name) for row in rows], np.float64)
+        for name in names
+    }
+    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
+
+
+def read_summary(path: Path) -> Summary:
+    """The content of `summary.json`; empty when the file does not exist.
+
+    Raises:
+        InputError: not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a JSON object, got a {type(content).__name__}")
+    return content
+
+
+def lookup(summary: Summary, *keys: str) -> object:
+    """The value at `summary[keys[0]][keys[1]]…`; None where a key is absent."""
+    found: object = summary
+    for key in keys:
+        if not isinstance(found, dict):
+            return None
+        found = found.get(key)
+    return found
+
+
+def epochs_of(metrics: Metrics) -> NDArray[np.float64]:
+    """The epoch of each row, counted from 1 where the table has no such column."""
+    rows = len(next(iter(metrics.values()))) if metrics else 0
+    return metrics.get("epoch", np.arange(1, rows + 1, dtype=np.float64))
+
+
+def _number(cell: str, path: Path, column: str) -> float:
+    try:
+        return float(cell) if cell.strip() else float("nan")
+    except ValueError as error:
+        raise InputError(f"{path}, column {column}: {cell!r} is not a number") from error

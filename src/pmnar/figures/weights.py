@@ -1,0 +1,102 @@
+"""Mean weight of each given class: what shows that a class is starved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pmnar.errors import InputError
+from pmnar.figures.style import (
+    BLUE,
+    GREY,
+    VERMILION,
+    mark,
+    new_figure,
+    plain,
+    shorten,
+)
+from pmnar.figures.tables import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREFIX = "weight_class_"
+MOST_NAMED = 25  # more bars than this are sorted, and only the lowest named
+STARVED = 0.1  # of the overall mean
+
+
+def weights_per_class(source: Metrics | pa.Table, class_names: Sequence[str] = ()) -> Figure:
+    """Mean weight of the samples of each given class: a class near zero is not learned from.
+
+    Args:
+        source: `metrics.csv` (its last epoch) or `samples.parquet`.
+        class_names: names by label; numbers stand in for missing ones.
+
+    Raises:
+        InputError: the source holds no weights.
+    """
+    means = _class_means(source)
+    if not means:
+        raise InputError("there are no weights per class: this method weighs all samples equally")
+    names = [class_names[k] if k < len(class_names) else str(k) for k in means]
+    values = np.array(list(means.values()))
+    overall = float(values.mean())
+    colours = [VERMILION if value < STARVED * overall else BLUE for value in values]
+    if len(values) > MOST_NAMED:
+        return _many_bars(values, names, colours, overall)
+    figure = new_figure(height=1.1 + 0.26 * len(values))
+    axes = figure.subplots()
+    plain(axes, "mean weight", "given class", grid="x")
+    bars = axes.barh(range(len(values)), values, color=colours, height=0.72)
+    axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8.5)
+    axes.margins(x=0.1)
+    axes.set_yticks(range(len(values)), [shorten(name, 28) for name in names], parse_math=False)
+    axes.invert_yaxis()
+    mark(axes, overall, f"mean {overall:.2f}")
+    return figure
+
+
+def _many_bars(
+    values: NDArray[np.float64], names: list[str], colours: list[str], overall: float
+) -> Figure:
+    """Sorted bars, of which the lowest are named: a thousand names would not be legible."""
+    order = np.argsort(values, kind="stable")
+    figure = new_figure()
+    axes = figure.subplots()
+    plain(axes, f"{len(values)} given classes, lowest weight first", "mean weight")
+    axes.bar(range(len(values)), values[order], color=[colours[k] for k in order], width=1.0)
+    axes.margins(x=0.01)
+    axes.axhline(overall, color=GREY, linestyle=(0, (4, 3)), linewidth=1)
+    axes.text(
+        0.01,
+        1.02,
+        f"dashed: mean {overall:.2f}",
+        transform=axes.transAxes,
+        color=GREY,
+        fontsize=8.5,
+    )
+    lowest = "\n".join(f"{values[k]:.2f}  {shorten(names[k], 24)}" for k in order[:8])
+    text = axes.text(1.02, 1.0, f"lowest\n{lowest}", transform=axes.transAxes, fontsize=8.5)
+    text.set(va="top", linespacing=1.5, parse_math=False)
+    return figure
+
+
+def _class_means(source: Metrics | pa.Table) -> dict[int, float]:
+    """Mean weight by given class, of the classes that have samples."""
+    if isinstance(source, Mapping):
+        found = {int(n.removeprefix(PREFIX)): c for n, c in source.items() if n.startswith(PREFIX)}
+        return {k: c[~np.isnan(c)][-1] for k, c in sorted(found.items())}
+    if "weight" not in source.column_names:
+        return {}
+    means = source.group_by("given_label").aggregate([("weight", "mean")]).sort_by("given_label")
+    labels, values = means["given_label"].to_pylist(), means["weight_mean"].to_pylist()
+    return dict(zip(labels, values, strict=True))
+
+
+def has_weights(source: Metrics | pa.Table) -> bool:
+    """Whether the classes have weights other than the 1 of plain training and of the warm-up."""
+    return any(mean != 1 for mean in _class_means(source).values())

@@ -1,0 +1,6 @@
+"""Methods: one LightningModule a file, over a base class that holds what all share."""
+
+from pmnar.methods.base import NoisyLabelMethod
+from pmnar.methods.pmnar import PMNAR
+
+__all__ = ["PMNAR", "NoisyLabelMethod"]

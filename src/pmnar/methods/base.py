@@ -1,0 +1,337 @@
+"""What every method of learning from wrong labels shares."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
+
+from pmnar.data.batches import Batch
+from pmnar.errors import InputError
+from pmnar.runtime.gather import average_batch_norm, gather_rows, sum_over_ranks
+from pmnar.runtime.seeding import derive_seed
+
+NETWORK_NAMES = ("first", "second")
+
+OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
+SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
+
+
+class OrderedData(Protocol):
+    """What a method asks of the data module beyond Lightning's loaders."""
+
+    def ordered_batches(self, device: torch.device) -> Iterable[Batch]:
+        """This rank's share of the training set, in order, without augmentation."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or NaN; the message names the epoch and the step."""
+
+
+class NoisyLabelMethod(L.LightningModule):
+    """One or two networks under manual optimisation, with per-sample state and an ordered pass.
+
+    A method gives `sample_losses`, and may give `prepare_epoch`, what it must know before an epoch
+    begins. It names the views it needs in `views`. Its per-sample state is buffers addressed by
+    sample index, so that they are saved, moved and resumed with everything else.
+
+    Args:
+        network: called once for each network; images `[B, C, H, W]` → logits `[B, K]`.
+        optimizer: called with one parameter group a network.
+        scheduler: called with the optimiser; stepped after each epoch.
+        labels: the given labels of the training set, int64 `[N]`.
+        class_names: K names, at least 2.
+        networks: 1 or 2.
+        seed: seeds the networks' initial weights and everything drawn in training.
+        gradient_clip: largest gradient norm of each network, or None.
+        test_names: the test splits, in the order of the data module's loaders.
+    """
+
+    views: tuple[str, ...] = ("weak",)
+    labels: Tensor
+
+    def __init__(
+        self,
+        network: Callable[[], nn.Module],
+        optimizer: OptimizerFactory,
+        scheduler: SchedulerFactory,
+        labels: Tensor,
+        class_names: Sequence[str],
+        *,
+        networks: int = 1,
+        seed: int = 0,
+        gradient_clip: float | None = None,
+        test_names: tuple[str, ...] = ("test",),
+    ) -> None:
+        super().__init__()
+        if networks not in (1, 2):
+            raise InputError(f"method.networks must be 1 or 2, got {networks}")
+        if len(class_names) < 2:
+            raise InputError(f"a classifier needs at least 2 classes, got {len(class_names)}")
+        self.automatic_optimization = False
+        self.class_names, self.num_classes = tuple(class_names), len(class_names)
+        self.seed, self.test_names = seed, test_names
+        self.gradient_clip = gradient_clip
+        self.networks = nn.ModuleDict(
+            {name: _build(network, seed, name) for name in NETWORK_NAMES[:networks]}
+        )
+        self.register_buffer("labels", labels.clone())
+        self._optimizer, self._scheduler = optimizer, scheduler
+        self.metrics = nn.ModuleDict({name: self._test_metrics() for name in test_names})
+        self.identity: dict[str, Any] = {}
+        self.record: dict[str, float] = {}
+        self.measurement: dict[str, Tensor] | None = None
+        self._sums: dict[str, Tensor] = {}
+        self._statistics_differ = False
+
+    # -- what a method gives ----------------------------------------------------------------------
+
+    def sample_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The terms of the loss by name, each `[B]`; their sum is minimised."""
+        raise NotImplementedError
+
+    def prepare_epoch(self, epoch: int) -> None:
+        """Called before epoch 1 and after each epoch with the next one's number (1-based).
+
+        It is called after the last epoch too, so that what a run leaves behind describes its
+        final networks.
+        """
+
+    @property
+    def weights(self) -> Tensor | None:
+        """The first network's sample weights `[N]`, for methods that have such."""
+        return None
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser with one parameter group a network, and its schedule."""
+        groups = [
+            {"params": list(network.parameters()), "name": name}
+            for name, network in self.networks.items()
+        ]
+        optimizer = self._optimizer(groups)
+        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One joint backward of all networks, one step."""
+        share = batch.share
+        assert share is not None
+        terms = self.sample_losses(batch)
+        total = torch.stack(list(terms.values())).sum(0)
+        # DDP averages gradients over ranks: so scaled, the average is the global batch's mean.
+        loss = total.sum() * (share.world / share.size)
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self._accumulate({"loss": total, **terms}, batch_idx)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip each network's gradient on its own."""
+        if self.gradient_clip is not None:
+            for group in optimizer.param_groups:
+                clip_grad_norm_(group["params"], self.gradient_clip)
+
+    @torch.no_grad()
+    def _accumulate(self, terms: dict[str, Tensor], step: int) -> None:
+        """Add this batch to the epoch's sums, on the device: nothing waits for the result."""
+        for name, values in terms.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
+            self._sums[name] += values.sum()
+        if "count" not in self._sums:
+            self._sums["count"] = torch.zeros((), dtype=torch.float64, device=self.device)
+            self._first_bad_step = torch.full((), torch.inf, device=self.device)
+        self._sums["count"] += len(terms["loss"])
+        bad = torch.where(terms["loss"].isfinite().all(), torch.inf, float(step + 1))
+        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+
+    # -- epochs -----------------------------------------------------------------------------------
+
+    def on_train_start(self) -> None:
+        """Prepare epoch 1; a resumed run has its preparation in the checkpoint."""
+        if self.current_epoch == 0:
+            self._prepare(1)
+
+    def on_train_epoch_start(self) -> None:
+        """Seed what networks draw themselves (dropout), and begin the epoch's record."""
+        torch.manual_seed(derive_seed(self.seed, "networks", self.current_epoch, self.global_rank))
+        self.measurement = None
+        self._sums, self._statistics_differ = {}, True
+        self._started = time.perf_counter()
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        self.record = {
+            "epoch": self.current_epoch + 1,
+            "learning_rate": optimizer.param_groups[0]["lr"],
+        }
+
+    def on_train_epoch_end(self) -> None:
+        """Check and record the losses, step the schedule, prepare the next epoch."""
+        self._check_finite()
+        names = list(self._sums)
+        sums = sum_over_ranks(torch.stack([self._sums[name] for name in names])).tolist()
+        totals = dict(zip(names, sums, strict=True))
+        count = totals.pop("count")
+        self.record |= {name: total / count for name, total in totals.items()}
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LRScheduler)
+        scheduler.step()
+        self._prepare(self.current_epoch + 2)
+        self.record["seconds"] = time.perf_counter() - self._started
+
+    def _prepare(self, epoch: int) -> None:
+        started = time.perf_counter()
+        self.prepare_epoch(epoch)
+        self.record["seconds_reweighting"] = time.perf_counter() - started
+
+    def _check_finite(self) -> None:
+        step = float(self._first_bad_step)
+        if step < float("inf"):
+            raise NonFiniteLossError(
+                f"the loss is not finite at epoch {self.current_epoch + 1}, step {int(step)}; "
+                "lower optimizer.lr, or set method.gradient_clip"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the checkpoint belongs to: data set, method, classes, configuration."""
+        checkpoint["pmnar"] = self.identity
+
+    # -- the ordered pass -------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def ordered_pass(self, visit: Visit) -> dict[str, Tensor]:
+        """Visit the training set once, in order, un-augmented, in eval mode, all ranks together.
+
+        Args:
+            visit: from the probabilities `[B, K]` (fp32) of each network by name, and the batch
+                with its given labels, to tensors `[B, ...]`.
+
+        Returns:
+            What `visit` gave, over all samples in their order, `[N, ...]`, the same on every rank.
+        """
+        self._synchronise_statistics()
+        datamodule: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        was_training = {name: network.training for name, network in self.networks.items()}
+        self.networks.eval()
+        visited: list[dict[str, Tensor]] = []
+        with self.trainer.precision_plugin.forward_context():
+            for batch in datamodule.ordered_batches(self.device):
+                visited.append(visit(self.probabilities(batch.views[0]), batch))
+        for name, network in self.networks.items():
+            network.train(was_training[name])
+        names = visited[0] if visited else {}
+        return {name: gather_rows(torch.cat([v[name] for v in visited])) for name in names}
+
+    def measure(self) -> dict[str, Tensor]:
+        """Confidence and prediction of the networks on the training set as they are now.
+
+        Returns:
+            For each network's name: `confidence_<name>`, the probability of the given label,
+            float32 `[N]`; for each output's name (with two networks `ensemble` too):
+            `prediction_<name>`, int64 `[N]`, and `top_<name>`, the prediction's probability.
+            Kept until the networks are trained further.
+        """
+        if self.measurement is None:
+            self.measurement = self.ordered_pass(_confidence_and_prediction)
+        return self.measurement
+
+    def _synchronise_statistics(self) -> None:
+        if self._statistics_differ:
+            average_batch_norm(self.networks)
+            self._statistics_differ = False
+
+    # -- prediction -------------------------------------------------------------------------------
+
+    def probabilities(self, images: Tensor) -> dict[str, Tensor]:
+        """Class probabilities of each network by name, fp32 `[B, K]`."""
+        return {
+            name: network(images).float().softmax(-1) for name, network in self.networks.items()
+        }
+
+    def forward(self, images: Tensor, output: str = "ensemble") -> Tensor:
+        """Class probabilities `[B, K]` of `first`, `second` or the `ensemble` (their mean)."""
+        if output == "ensemble" and len(self.networks) == 1:
+            output = "first"
+        return with_ensemble(self.probabilities(images))[output]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs that accuracy is reported for."""
+        return (*self.networks, "ensemble") if len(self.networks) > 1 else tuple(self.networks)
+
+    # -- testing ----------------------------------------------------------------------------------
+
+    def _test_metrics(self) -> MetricCollection:
+        settings: dict[str, Any] = {"num_classes": self.num_classes, "validate_args": False}
+        metrics: dict[str, Any] = {
+            f"accuracy_{name}": MulticlassAccuracy(average="micro", **settings)
+            for name in self.output_names
+        }
+        metrics["recall_class"] = MulticlassRecall(average="none", **settings)
+        return MetricCollection(metrics, compute_groups=False)
+
+    def on_validation_start(self) -> None:
+        """Test all ranks' networks with the same statistics."""
+        self._synchronise_statistics()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count this batch's right answers."""
+        outputs = with_ensemble(self.probabilities(batch.views[0]))
+        metrics = self.metrics[self.test_names[dataloader_idx]]
+        assert isinstance(metrics, MetricCollection)
+        for name in self.output_names:
+            metrics[f"accuracy_{name}"].update(outputs[name], batch.label)
+        metrics["recall_class"].update(outputs["first"], batch.label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Record accuracy; of the first test split also the first network's recall per class."""
+        for number, split in enumerate(self.test_names):
+            metrics = self.metrics[split]
+            assert isinstance(metrics, MetricCollection)
+            values = metrics.compute()
+            metrics.reset()
+            recall = values.pop("recall_class").tolist()
+            suffix = f"_{split}" if number else ""
+            self.record |= {f"{name}{suffix}": float(value) for name, value in values.items()}
+            if number == 0:
+                self.record |= {f"recall_class_{k}": value for k, value in enumerate(recall)}
+
+    test_step = validation_step
+    on_test_start = on_validation_start
+    on_test_epoch_end = on_validation_epoch_end
+
+
+def with_ensemble(probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The networks' probabilities and, with two networks, their mean under `ensemble`."""
+    if len(probabilities) == 1:
+        return probabilities
+    mean = torch.stack(list(probabilities.values())).mean(0)
+    return {**probabilities, "ensemble": mean}
+
+
+def _confidence_and_prediction(probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+    for name, p in probabilities.items():
+        found[f"confidence_{name}"] = p.gather(-1, batch.label[:, None]).squeeze(-1)
+    for name, p in with_ensemble(probabilities).items():
+        found[f"top_{name}"], found[f"prediction_{name}"] = p.max(-1)
+    return found
+
+
+def _build(network: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
+    """A network whose initial weights depend on the seed and its name alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "initial weights", name))
+        return network()

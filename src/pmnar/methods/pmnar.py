@@ -1,0 +1,175 @@
+"""PMNAR: positive and multi-negative learning with adaptive reweighting, and its ablations."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
+
+from pmnar import losses
+from pmnar.complementary import ComplementaryLabels
+from pmnar.data.batches import Batch
+from pmnar.errors import InputError
+from pmnar.methods.base import NoisyLabelMethod
+from pmnar.reweighting import (
+    adaptive_weights,
+    balance_classes,
+    check_minimum,
+    class_mean,
+    lowest_confidence,
+    starved_classes,
+)
+
+CHOICES = {
+    "loss": ("ce", "nl", "ml", "pm"),
+    "weight_balance": ("none", "class"),
+    "discard_by": ("first", "both", "ensemble"),
+}
+
+
+class PMNAR(NoisyLabelMethod):
+    """PMNAR (Algorithm 1). Every ablation of its Table 5 is a choice of these arguments.
+
+    Args:
+        loss: the supervised term: `ce`, `nl` (one random complementary label, drawn anew each
+            time), `ml` (all of the store's) or `pm` (`ce` + `ml`, Eq. 7).
+        reweight: weigh samples adaptively (Eq. 4). Two networks exchange their weights.
+        beta: strength of the consistency term (Eq. 10); 0 leaves it and its view out.
+        warmup_epochs: epochs with weights of 1 and a full store.
+        minimum: the factor subtracted from confidences: `global`, or a quantile in [0, 1).
+        weight_balance: `class` rescales weights to the same mean for every given class.
+        discard_by: whose prediction leaves the store: `first` (the paper), `both`, `ensemble`.
+        detach_target: keep the consistency target free of gradient.
+        **shared: see `NoisyLabelMethod`.
+    """
+
+    sample_weights: Tensor
+
+    def __init__(
+        self,
+        *args: Any,
+        loss: str = "pm",
+        reweight: bool = True,
+        beta: float = 1.0,
+        warmup_epochs: int = 10,
+        minimum: str | float = "global",
+        weight_balance: str = "none",
+        discard_by: str = "first",
+        detach_target: bool = True,
+        **shared: Any,
+    ) -> None:
+        super().__init__(*args, **shared)
+        chosen = {"loss": loss, "weight_balance": weight_balance, "discard_by": discard_by}
+        for key, value in chosen.items():
+            if value not in CHOICES[key]:
+                allowed = ", ".join(CHOICES[key])
+                raise InputError(f"method.{key} must be one of {allowed}, got {value}")
+        if beta < 0:
+            raise InputError(f"method.beta must be at least 0, got {beta}")
+        if warmup_epochs < 0:
+            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
+        check_minimum(minimum)
+        self.loss, self.reweight, self.beta = loss, reweight, beta
+        self.warmup_epochs, self.minimum = warmup_epochs, minimum
+        self.weight_balance, self.discard_by = weight_balance, discard_by
+        self.detach_target = detach_target
+        self.views = ("weak", "strong") if beta > 0 else ("weak",)
+        self.register_buffer("sample_weights", torch.ones(len(self.networks), len(self.labels)))
+        self.complementary = ComplementaryLabels(self.labels, self.num_classes)
+        self._has_warned = False
+
+    @property
+    def weights(self) -> Tensor | None:
+        """Weights `[N]` of the first network's losses; None without reweighting."""
+        return self.sample_weights[0] if self.reweight else None
+
+    # -- the loss ---------------------------------------------------------------------------------
+
+    def sample_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
+        logits = {name: network(batch.views[0]) for name, network in self.networks.items()}
+        terms = {
+            f"loss_{name}": self.sample_weights[position, batch.indices]
+            * self._supervised(z, batch)
+            for position, (name, z) in enumerate(logits.items())
+        }
+        if self.beta > 0:
+            terms["loss_consistency"] = self.beta * self._consistency(logits, batch.views[1])
+        return terms
+
+    def _supervised(self, logits: Tensor, batch: Batch) -> Tensor:
+        if self.loss == "ce":
+            return losses.cross_entropy(logits, batch.label)
+        if self.loss == "nl":
+            return losses.negative(logits, self._random_complementary(batch))
+        mask = self.complementary.mask(batch.indices)
+        if self.loss == "ml":
+            return losses.multi_negative(logits, mask)
+        return losses.positive_and_multi_negative(logits, batch.label, mask)
+
+    def _random_complementary(self, batch: Batch) -> Tensor:
+        """One label other than the given one for each sample, uniformly, int64 `[B]`."""
+        share = batch.share
+        assert share is not None
+        generator = share.generator("complementary label")
+        offset = torch.randint(1, self.num_classes, (share.size,), generator=generator)
+        mine = share.take(offset).to(batch.label.device, non_blocking=True)
+        return (batch.label + mine) % self.num_classes
+
+    def _consistency(self, weak_logits: dict[str, Tensor], strong: Tensor) -> Tensor:
+        """Every network's divergence on the strong view from the pair's weak-view mean (Eq. 9)."""
+        weak = {name: z.float().softmax(-1) for name, z in weak_logits.items()}
+        target = torch.stack(list(weak.values())).mean(0)
+        if self.detach_target:
+            target = target.detach()
+        divergences = [losses.consistency(net(strong), target) for net in self.networks.values()]
+        return torch.stack(divergences).sum(0)
+
+    # -- between epochs ---------------------------------------------------------------------------
+
+    def prepare_epoch(self, epoch: int) -> None:
+        """After the warm-up: shrink the store, then weigh every sample anew."""
+        uses_store = self.loss in ("ml", "pm")
+        if epoch > self.warmup_epochs and (self.reweight or uses_store):
+            measured = self.measure()
+            self._shrink_store(measured)
+            if self.reweight:
+                self._reweight(measured)
+        self.record["complementary_size"] = self.complementary.mean_size()
+        self._record_weights()
+
+    def _shrink_store(self, measured: dict[str, Tensor]) -> None:
+        names = tuple(self.networks) if self.discard_by == "both" else (self.discard_by,)
+        everyone = torch.arange(len(self.labels), device=self.labels.device)
+        for name in names:
+            prediction = measured.get(f"prediction_{name}", measured["prediction_first"])
+            self.complementary.discard(everyone, prediction)
+
+    def _reweight(self, measured: dict[str, Tensor]) -> None:
+        """Weigh each network's losses by the other's confidences; by its own where it is alone."""
+        givers = list(self.networks)[::-1]
+        for position, (name, giver) in enumerate(zip(self.networks, givers, strict=True)):
+            confidence = measured[f"confidence_{giver}"]
+            weights = adaptive_weights(confidence, self.minimum)
+            if self.weight_balance == "class":
+                weights = balance_classes(weights, self.labels, self.num_classes)
+            self.sample_weights[position] = weights
+            lowest = lowest_confidence(measured[f"confidence_{name}"], self.minimum)
+            self.record[f"min_confidence_{name}"] = float(lowest)
+
+    def _record_weights(self) -> None:
+        if not self.reweight:
+            return
+        means = self.sample_weights.double().mean(1).tolist()
+        for name, mean in zip(self.networks, means, strict=True):
+            self.record[f"mean_weight_{name}"] = mean
+        by_class = class_mean(self.sample_weights[0], self.labels, self.num_classes)
+        self.record |= {f"weight_class_{k}": w for k, w in enumerate(by_class.tolist())}
+        starved = starved_classes(by_class, means[0])
+        if starved and not self._has_warned:
+            self._has_warned = True
+            named = ", ".join(self.class_names[k] for k in starved)
+            rank_zero_warn(
+                f"the mean weight of class {named} fell below a tenth of the overall mean: the "
+                "method may be starving it; method.weight_balance=class gives every class the same"
+            )

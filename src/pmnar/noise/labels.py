@@ -1,0 +1,146 @@
+"""The given labels of a run: what noise made, and the file that shares them."""
+
+import json
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pmnar.errors import InputError
+from pmnar.noise.base import FloatArray, IntArray, check_labels
+
+FORMAT = 1
+_HEADER = ("num_classes", "dataset", "name", "nominal_rate", "seed", "spec")
+
+
+@dataclass(frozen=True, eq=False)
+class NoisyLabels:
+    """Given labels, with the true ones where they are known.
+
+    Attributes:
+        given: the labels to train on, int64 `[N]`, in `[0, K)`.
+        true: the true labels, int64 `[N]`; None where they are unknown.
+        index: position of each sample in the official training set, int64 `[N]`.
+        num_classes: K.
+        dataset: the data set's configuration name.
+        name: the noise's name, such as `sym50`.
+        nominal_rate: the rate asked for, or None.
+        seed: what the noise was drawn from.
+        spec: the noise's class and fields, as JSON.
+
+    Raises:
+        InputError: labels outside `[0, K)`, or arrays of different lengths.
+    """
+
+    given: IntArray
+    true: IntArray | None
+    index: IntArray
+    num_classes: int
+    dataset: str
+    name: str
+    nominal_rate: float | None
+    seed: int
+    spec: str = "{}"
+
+    def __post_init__(self) -> None:
+        given = check_labels(self.given, self.num_classes, "given labels")
+        object.__setattr__(self, "given", given)
+        if self.true is not None:
+            true = check_labels(self.true, self.num_classes, "true labels")
+            object.__setattr__(self, "true", true)
+        for name, array in (("true labels", self.true), ("indices", self.index)):
+            if array is not None and array.shape != self.given.shape:
+                raise InputError(f"{len(self.given)} given labels, but {len(array)} {name}")
+
+    @property
+    def actual_rate(self) -> float | None:
+        """Share of given labels that are wrong, in [0, 1]; None where the true ones are unknown."""
+        if self.true is None:
+            return None
+        return float(np.mean(self.given != self.true)) if len(self.given) else 0.0
+
+    def transition_matrix(self) -> FloatArray:
+        """Empirical P(given | true), `[K, K]`, row y*; a class without samples maps to itself.
+
+        Raises:
+            InputError: the true labels are unknown.
+        """
+        if self.true is None:
+            raise InputError("a transition matrix needs true labels, and these are unknown")
+        cells = self.true * self.num_classes + self.given
+        counts = np.bincount(cells, minlength=self.num_classes**2).astype(np.float64)
+        counts = counts.reshape(self.num_classes, self.num_classes)
+        absent = counts.sum(axis=1) == 0
+        counts[absent, absent] = 1
+        matrix: FloatArray = counts / counts.sum(axis=1, keepdims=True)
+        return matrix
+
+    def describe(self) -> str:
+        """`sym50: nominal 50.0 %, actual 50.0 % (25,000 of 50,000 labels), seed 1`."""
+        parts = [] if self.nominal_rate is None else [f"nominal {_percent(self.nominal_rate)}"]
+        if self.true is None or self.actual_rate is None:
+            parts.append(f"actual unknown ({len(self.given):,} labels)")
+        else:
+            wrong = int(np.sum(self.given != self.true))
+            share = _percent(self.actual_rate)
+            parts.append(f"actual {share} ({wrong:,} of {len(self.given):,} labels)")
+        return f"{self.name}: {', '.join(parts)}, seed {self.seed}"
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz of plain arrays and a JSON header, in one step: never half a file."""
+        path = Path(path)
+        header = json.dumps({name: getattr(self, name) for name in _HEADER})
+        arrays: dict[str, Any] = {"format": np.int64(FORMAT), "header": np.array(header)}
+        arrays |= {"given": self.given, "index": self.index}
+        if self.true is not None:
+            arrays["true"] = self.true
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            with temporary.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "NoisyLabels":
+        """Read what `save` wrote; nothing is unpickled.
+
+        Raises:
+            InputError: no such file, or one that `save` did not write.
+        """
+        content = _read_archive(Path(path))
+        if str(content.get("format")) != str(FORMAT):
+            raise InputError(f"noise.path: {path} is no label file of format {FORMAT}")
+        try:
+            header = json.loads(str(content["header"]))
+            return cls(
+                given=content["given"],
+                true=content.get("true"),
+                index=content["index"],
+                **{name: header[name] for name in _HEADER},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"noise.path: {path} does not fit together: {error}") from error
+
+
+def _read_archive(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    if not path.is_file():
+        raise InputError(f"noise.path: there is no file {path}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"noise.path: {path} is not a file of saved labels") from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"noise.path: {path} is damaged") from error
+
+
+def _percent(rate: float) -> str:
+    """`50.0 %`, or two decimals where the second is not 0: `40.21 %`."""
+    text = f"{100 * rate:.2f}"
+    return f"{text.removesuffix('0')} %"

@@ -1,0 +1,1 @@
+"""Running: seeds, ranks, run folders, checkpoints, tables."""

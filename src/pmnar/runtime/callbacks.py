@@ -1,0 +1,156 @@
+"""Callbacks that watch a run and write its tables.
+
+They derive from Lightning's `Checkpoint`, because Lightning runs such callbacks after the module's
+own end of epoch, when the ordered pass has been made.
+"""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from pmnar.detection import detection_metrics, samples_table, write_samples
+from pmnar.methods.base import NoisyLabelMethod
+from pmnar.runtime.files import write_text
+from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
+
+PER_CLASS = ("weight_class_", "recall_class_")
+ON_THE_BAR = ("loss", "accuracy_first", "accuracy_ensemble", "detection_f1")
+
+
+def _method(module: L.LightningModule) -> NoisyLabelMethod:
+    assert isinstance(module, NoisyLabelMethod)
+    return module
+
+
+class DetectionMonitor(Checkpoint):
+    """Records how well wrong labels are found, whenever the ordered pass is at hand.
+
+    It holds the true labels, so that the method need not. A method that makes no ordered pass of
+    its own is asked for one after the last epoch.
+
+    Args:
+        true: true labels int64 `[N]`, or None where they are not known.
+        threshold: a sample is called mislabelled where its confidence is below, in (0, 1).
+    """
+
+    def __init__(self, true: Tensor | None, threshold: float = 0.5) -> None:
+        self.true, self.threshold = true, threshold
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Add `detection_*` to the epoch's record."""
+        method = _method(pl_module)
+        if method.measurement is None and not is_last_epoch(trainer):
+            return
+        confidence = method.measure()["confidence_first"].cpu()
+        found = detection_metrics(confidence, method.labels.cpu(), self.true, self.threshold)
+        found.pop("threshold")
+        method.record |= {f"detection_{name}": value for name, value in found.items()}
+
+
+class RunTables(Checkpoint):
+    """Writes `metrics.csv` each epoch and `samples.parquet` and `summary.json` at the end.
+
+    Args:
+        folder: the run folder.
+        facts: what `summary.json` holds beyond the figures (names, seeds, versions, hardware).
+        samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
+        threshold: of the detection.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        facts: Mapping[str, Any],
+        samples: Mapping[str, Any],
+        threshold: float = 0.5,
+    ) -> None:
+        self.folder, self.facts, self.threshold = folder, dict(facts), threshold
+        self.samples = dict(samples)
+        self.rows: list[Row] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Keep the rows of a resumed run up to its checkpoint."""
+        rows = read_rows(self.folder / "metrics.csv")
+        self.rows = [row for row in rows if row["epoch"] <= trainer.current_epoch]
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write the epoch's row, and hand it to the loggers and the progress bar."""
+        method = _method(pl_module)
+        self.rows.append(dict(method.record))
+        for name, value in method.record.items():
+            if name != "epoch" and not name.startswith(PER_CLASS):
+                on_bar = name in ON_THE_BAR
+                pl_module.log(name, value, prog_bar=on_bar, rank_zero_only=True, batch_size=1)
+        if trainer.is_global_zero:
+            write_rows(self.folder / "metrics.csv", self.rows)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what describes the finished run."""
+        method = _method(pl_module)
+        if trainer.interrupted or not self.rows:
+            return
+        measured = {name: value.cpu() for name, value in method.measure().items()}
+        if not trainer.is_global_zero:
+            return
+        table = samples_table(
+            given=method.labels.cpu(),
+            confidence=measured["confidence_first"],
+            suggested=measured["prediction_first"],
+            suggested_confidence=measured["top_first"],
+            class_names=method.class_names,
+            weight=None if method.weights is None else method.weights.cpu(),
+            threshold=self.threshold,
+            **self.samples,
+        )
+        write_samples(self.folder / "samples.parquet", table)
+        write_text(self.folder / "summary.json", json.dumps(self.summary(method), indent=2) + "\n")
+
+    def summary(self, method: NoisyLabelMethod) -> dict[str, Any]:
+        """The figures of the run, with what they must be published with."""
+        last = self.rows[-1]
+        seconds = {
+            "total": sum(row["seconds"] for row in self.rows),
+            "per_epoch": sum(row["seconds"] for row in self.rows) / len(self.rows),
+            "reweighting": sum(row["seconds_reweighting"] for row in self.rows),
+        }
+        detection = {k.removeprefix("detection_"): v for k, v in last.items() if "detection_" in k}
+        return self.facts | {
+            "accuracy": _accuracies(self.rows, method.output_names, ""),
+            **{
+                f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")
+                for split in method.test_names[1:]
+            },
+            "recall_per_class": _last_ten_of_each(self.rows, "recall_class_", method.class_names),
+            "weight_per_class": _last_ten_of_each(self.rows, "weight_class_", method.class_names),
+            "detection": {"threshold": self.threshold, **detection},
+            "epochs": int(last["epoch"]),
+            "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
+            "seconds": seconds,
+        }
+
+
+def _accuracies(
+    rows: Sequence[Row], outputs: Sequence[str], suffix: str
+) -> dict[str, dict[str, float]]:
+    return {name: summarise(rows, f"accuracy_{name}{suffix}") for name in outputs}
+
+
+def _last_ten_of_each(
+    rows: Sequence[Row], prefix: str, class_names: Sequence[str]
+) -> dict[str, float]:
+    """Mean over the last ten epochs of a per-class column, by class name; empty without it."""
+    means = (summarise(rows, f"{prefix}{k}").get("mean_last_10") for k in range(len(class_names)))
+    return {name: mean for name, mean in zip(class_names, means, strict=True) if mean is not None}
+
+
+def is_last_epoch(trainer: L.Trainer) -> bool:
+    """Whether the epoch that is ending is the last one of the run."""
+    planned = trainer.max_epochs
+    return planned is not None and planned > 0 and trainer.current_epoch + 1 >= planned

@@ -1,0 +1,49 @@
+"""Reading and writing checkpoints."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.fabric.utilities.types import _PATH
+
+from pmnar.errors import InputError
+from pmnar.runtime.files import replacing
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are whole or absent, and that execute nothing when they are read."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None
+    ) -> None:
+        """Write beside `path`, sync, and rename."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: _PATH, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read tensors and plain values only, on the CPU unless told otherwise."""
+        return read_checkpoint(Path(path), map_location or "cpu")
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The content of a checkpoint, tensors and plain values only.
+
+    Raises:
+        InputError: there is no such file, or it is not a checkpoint that can be read safely.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from None
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path} is not a checkpoint of this library: it has no state_dict")
+    return content

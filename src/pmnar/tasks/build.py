@@ -1,0 +1,225 @@
+"""From a composed configuration to objects."""
+
+import importlib.util
+import os
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from pmnar.augment import strong_view, weak_view
+from pmnar.data import NoisyDataModule
+from pmnar.errors import InputError
+from pmnar.methods import NoisyLabelMethod
+from pmnar.noise import Noise
+from pmnar.runtime.checkpoint import SafeCheckpointIO
+from pmnar.runtime.run_folder import CHECKPOINT
+
+PRECISIONS = ("32-true", "bf16-mixed")
+START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
+
+
+def plain(node: Any) -> Any:
+    """A configuration node as plain dictionaries, lists and values, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def build_noise(cfg: DictConfig) -> tuple[Noise, int]:
+    """The noise and its seed."""
+    settings = dict(plain(cfg.noise))
+    seed = settings.pop("seed", cfg.seed)
+    return _instantiate("noise", settings), seed
+
+
+def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
+    """The data module; nothing is read yet."""
+    noise, noise_seed = build_noise(cfg)
+    dataset, views = cfg.dataset, cfg.dataset.views
+    return NoisyDataModule(
+        source=_instantiate("dataset.source", plain(dataset.source)),
+        noise=noise,
+        noise_seed=noise_seed,
+        seed=cfg.seed,
+        views={
+            "weak": weak_view(views.padding, views.flip),
+            "strong": strong_view(views.padding, views.flip, views.strong, views.cutout),
+        },
+        mean=plain(dataset.mean),
+        std=plain(dataset.std),
+        train_subset=dataset.train_subset,
+        subset_seed=dataset.subset_seed,
+        **plain(cfg.data),
+    )
+
+
+def build_method(cfg: DictConfig, data: NoisyDataModule) -> NoisyLabelMethod:
+    """The method, with networks for the data module's images and classes (set up before)."""
+    settings = dict(plain(cfg.method))
+    settings.pop("name")
+    images = data.splits["train"].images
+    network = partial(
+        _network, plain(cfg.network), num_classes=data.num_classes, in_channels=images.shape[1]
+    )
+    check_network(network(), images[:2], data.num_classes)
+    method = _instantiate(
+        "method",
+        settings,
+        network=network,
+        optimizer=_instantiate("optimizer", plain(cfg.optimizer)),
+        scheduler=_instantiate("scheduler", plain(cfg.scheduler)),
+        labels=data.splits["train"].labels,
+        class_names=data.class_names,
+        seed=cfg.seed,
+        test_names=data.test_names,
+    )
+    assert isinstance(method, NoisyLabelMethod)
+    data.train_views = method.views
+    return method
+
+
+def _network(settings: dict[str, Any], num_classes: int, in_channels: int) -> nn.Module:
+    network = _instantiate("network", settings, num_classes=num_classes, in_channels=in_channels)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+@torch.no_grad()
+def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
+    """Raise `InputError` unless the network turns images `[B, C, H, W]` into logits `[B, K]`."""
+    try:
+        found = tuple(network.eval()(images.float() / 255).shape)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        shape = list(images.shape[1:])
+        raise InputError(f"network: it cannot take images of shape {shape}: {reason}") from None
+    expected = (len(images), num_classes)
+    if found != expected:
+        raise InputError(
+            f"network: its output must be [batch, {num_classes}] for {num_classes} classes, "
+            f"got {list(found)} for a batch of {len(images)}"
+        )
+
+
+def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> L.Trainer:
+    """The Trainer, with our checkpoints, loggers and strategy."""
+    _quieten()
+    settings = dict(plain(cfg.trainer))
+    check_precision(settings["precision"])
+    check_devices(settings["accelerator"], settings["devices"])
+    target = settings.pop("_target_")
+    checkpoint = ModelCheckpoint(
+        dirpath=folder / CHECKPOINT.parent,
+        filename=CHECKPOINT.stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    bar: list[Callback] = []
+    if settings["enable_progress_bar"]:
+        bar.append(RichProgressBar(refresh_rate=10, leave=False))
+    trainer: L.Trainer = instantiate(
+        {"_target_": target},
+        **settings | {"strategy": build_strategy(settings)},
+        callbacks=[*bar, *callbacks, checkpoint],
+        logger=build_logger(cfg.logger, folder),
+        plugins=[SafeCheckpointIO()],
+        use_distributed_sampler=False,
+        inference_mode=False,
+        num_sanity_val_steps=0,
+        check_val_every_n_epoch=1,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+    return trainer
+
+
+def build_strategy(settings: dict[str, Any]) -> Any:
+    """Lightning's choice on one device; DDP on several.
+
+    Buffers are not broadcast at each step: they hold per-sample state, equal on all ranks, and
+    BatchNorm statistics, averaged once an epoch.
+    """
+    name = settings["strategy"]
+    if name not in START_METHODS:
+        allowed = ", ".join(START_METHODS)
+        raise InputError(f"trainer.strategy must be one of {allowed}, got {name}")
+    devices = settings["devices"]
+    several = devices not in (1, "1") or settings["num_nodes"] > 1
+    if not several:
+        return "auto"
+    return DDPStrategy(broadcast_buffers=False, start_method=START_METHODS[name])  # type: ignore[arg-type]
+
+
+def check_precision(precision: Any) -> None:
+    """Refuse fp16: its gradient scaler mis-scales the second network when the scale changes."""
+    if str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision} "
+            "(fp16's gradient scaler would mis-scale the second network)"
+        )
+
+
+def check_devices(accelerator: str, devices: Any) -> None:
+    """Raise `InputError` where more GPUs are asked for than there are."""
+    if not isinstance(devices, int):
+        return
+    if devices < 1:
+        raise InputError(f"trainer.devices must be at least 1, got {devices}")
+    gpus = torch.cuda.device_count()
+    uses_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus > 0)
+    if uses_gpu and devices > gpus:
+        raise InputError(
+            f"trainer.devices={devices}, but this machine has {gpus} GPUs; "
+            "lower it, or set trainer.accelerator=cpu"
+        )
+
+
+def build_logger(cfg: DictConfig, folder: Path) -> Any:
+    """The logger beside `metrics.csv`, or False."""
+    settings = dict(plain(cfg))
+    if "_target_" not in settings:
+        installed = importlib.util.find_spec("tensorboard") is not None
+        if settings["name"] != "auto" or not installed:
+            return False
+        settings = {
+            "_target_": "lightning.pytorch.loggers.TensorBoardLogger",
+            "name": "",
+            "version": "",
+        }
+    if "TensorBoard" in settings["_target_"]:
+        return _instantiate("logger", settings, save_dir=folder / "tensorboard")
+    return _instantiate("logger", settings, save_dir=folder)
+
+
+def _instantiate(key: str, settings: dict[str, Any], **more: Any) -> Any:
+    """Hydra's instantiate, with an `InputError` of the callee passed on as it is."""
+    try:
+        return instantiate(settings, **more, _convert_="all")
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(f"{key}: {reason}") from error
+
+
+def _quieten() -> None:
+    """Silence advice of Lightning's that does not apply to images kept in memory."""
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+        ".*srun.*command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

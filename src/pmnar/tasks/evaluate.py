@@ -1,0 +1,78 @@
+"""Test accuracy and detection again, from a run's checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from pmnar.detection import detection_metrics
+from pmnar.errors import InputError
+from pmnar.runtime.checkpoint import read_checkpoint
+from pmnar.tasks.build import build_method, build_trainer
+from pmnar.tasks.resume import check_labels, locate
+from pmnar.tasks.train import load_data
+
+Result = dict[str, Any]
+
+
+def evaluate(cfg: DictConfig) -> Result:
+    """Evaluate `cfg.run`'s networks as its checkpoint holds them. Writes nothing.
+
+    Returns:
+        `accuracy` by output (and `accuracy_<split>` for further test splits), `recall_per_class`
+        of the first network, `detection`, `epochs`, `method` and `run`.
+    """
+    if cfg.run is None:
+        raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
+    folder, path = locate(Path(cfg.checkpoint or cfg.run))
+    checkpoint = read_checkpoint(path)
+    config = run_config(checkpoint, cfg, folder)
+    data = load_data(config)
+    check_labels(checkpoint, data.splits["train"].labels)
+    method = build_method(config, data)
+    method.load_state_dict(checkpoint["state_dict"])
+    trainer = build_trainer(config, folder, [])
+    trainer.test(method, datamodule=data, verbose=False)
+    confidence = method.measure()["confidence_first"].cpu()
+    true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
+    threshold = config.detection.threshold
+    found = dict(method.record)
+    return {
+        "method": config.method.name,
+        "run": str(folder),
+        "epochs": checkpoint["epoch"] + 1,
+        **{
+            f"accuracy{suffix}": {
+                name: found[f"accuracy_{name}{suffix}"] for name in method.output_names
+            }
+            for suffix in ("", *(f"_{split}" for split in data.test_names[1:]))
+        },
+        "recall_per_class": {
+            name: found[f"recall_class_{k}"] for k, name in enumerate(data.class_names)
+        },
+        "detection": detection_metrics(confidence, method.labels.cpu(), true, threshold),
+    }
+
+
+def run_config(checkpoint: dict[str, Any], cfg: DictConfig, folder: Path) -> DictConfig:
+    """The configuration in the checkpoint, on this machine's devices, data and saved labels."""
+    config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
+    with open_dict(config):
+        config.trainer.accelerator, config.trainer.devices = cfg.accelerator, 1
+        config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
+        config.logger = {"name": "none"}
+        if (folder / "labels.npz").is_file():
+            config.noise = {"_target_": "pmnar.noise.FromFile", "path": str(folder)}
+        if cfg.data_dir is not None:
+            move_data(config, config.data_dir, cfg.data_dir)
+    return config
+
+
+def move_data(config: DictConfig, old: str, new: str) -> None:
+    """Point every path of the data set and the noise below `old` to the same place below `new`."""
+    for node in (config.dataset.source, config.noise):
+        for key, value in node.items():
+            if isinstance(value, str) and Path(value).is_relative_to(old):
+                node[key] = str(Path(new) / Path(value).relative_to(old))
+    config.data_dir = new

@@ -1,0 +1,145 @@
+"""Train a method: configuration in, run folder and summary out."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_warn
+from omegaconf import DictConfig, OmegaConf
+
+from pmnar.data import NoisyDataModule
+from pmnar.methods import NoisyLabelMethod
+from pmnar.runtime.callbacks import DetectionMonitor, RunTables
+from pmnar.runtime.facts import hardware, versions
+from pmnar.runtime.files import write_text
+from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
+from pmnar.tasks.build import build_datamodule, build_method, build_trainer, plain
+from pmnar.tasks.console import say
+
+Summary = dict[str, Any]
+
+
+def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None = None) -> Summary:
+    """Train as `cfg` says, in a new run folder or, from a checkpoint, in the run's own.
+
+    Returns:
+        The content of `summary.json`; on a rank other than the first, an empty dictionary.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    check(cfg)
+    if cfg.threads is not None:
+        torch.set_num_threads(cfg.threads)
+    data = load_data(cfg)
+    method = build_method(cfg, data)
+    method.identity = identity(cfg, data)
+    folder = folder or inherited_run_folder() or new_folder(cfg, data)
+    trainer = build_trainer(cfg, folder, run_callbacks(cfg, data, folder))
+    if trainer.is_global_zero:
+        announce(cfg, data, method, folder)
+        if checkpoint is None:
+            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            data.labels.save(folder / "labels.npz")
+    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if not trainer.is_global_zero or not (folder / "summary.json").is_file():
+        return {}
+    if cfg.figures:
+        draw(folder, data)
+    summary: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def check(cfg: DictConfig) -> None:
+    """Warn of what is allowed but hardly meant."""
+    warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
+    if cfg.method.get("reweight") and warmup >= epochs:
+        rank_zero_warn(
+            f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
+            "the samples are never reweighted"
+        )
+
+
+def load_data(cfg: DictConfig) -> NoisyDataModule:
+    """The data module with images loaded and noise injected."""
+    data = build_datamodule(cfg)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def new_folder(cfg: DictConfig, data: NoisyDataModule) -> Path:
+    """A new run folder, which processes started from this one inherit."""
+    folder = make_run_folder(
+        Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
+    )
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    return folder
+
+
+def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
+    """What a checkpoint must agree in with the run that loads it, and its configuration."""
+    return {
+        "dataset": cfg.dataset.name,
+        "method": cfg.method.name,
+        "class_names": list(data.class_names),
+        "noise": data.labels.name,
+        "noise_seed": data.labels.seed,
+        "config": plain(cfg),
+    }
+
+
+def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
+    """The callbacks that watch detection and write the run's tables."""
+    labels, threshold = data.labels, cfg.detection.threshold
+    true = None if labels.true is None else torch.from_numpy(labels.true)
+    noise = {
+        "name": labels.name,
+        "nominal_rate": labels.nominal_rate,
+        "actual_rate": labels.actual_rate,
+        "seed": labels.seed,
+    }
+    facts = {
+        "dataset": cfg.dataset.name,
+        "method": cfg.method.name,
+        "network": plain(cfg.network),
+        "seed": cfg.seed,
+        "samples": len(labels.given),
+        "class_names": list(data.class_names),
+        "warmup_epochs": cfg.method.get("warmup_epochs"),
+        "noise": {key: value for key, value in noise.items() if value is not None},
+        "run": str(folder),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    samples = {
+        "true": true,
+        "index": torch.from_numpy(labels.index),
+        "paths": data.splits["train"].paths,
+    }
+    return [DetectionMonitor(true, threshold), RunTables(folder, facts, samples, threshold)]
+
+
+def announce(
+    cfg: DictConfig, data: NoisyDataModule, method: NoisyLabelMethod, folder: Path
+) -> None:
+    """Say what is about to be trained, and where."""
+    parameters = sum(p.numel() for p in method.networks["first"].parameters())
+    say(f"[bold]{cfg.method.name}[/] on {cfg.dataset.name}, {len(data.labels.given):,} images")
+    say(f"noise    {data.labels.describe()}")
+    say(
+        f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
+        f"{parameters:,} parameters each"
+    )
+    say(f"run      {folder}")
+
+
+def draw(folder: Path, data: NoisyDataModule) -> None:
+    """Write the figures and the report of a finished run."""
+    from pmnar.figures import write_figures, write_report
+
+    images = data.splits["train"].images
+    write_figures(folder, lambda index: images[index])
+    write_report(folder)

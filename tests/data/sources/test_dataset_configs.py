@@ -1,0 +1,59 @@
+"""Every `conf/dataset/*.yaml` gives a source that can be made, and a recipe that is consistent."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+CONF = Path(__file__).parents[3] / "conf"
+NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+
+
+def read(name: str) -> dict[str, Any]:
+    """The resolved config of a data set, apart from its defaults list."""
+    dataset = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
+    root = OmegaConf.create({"data_dir": "some/folder", "dataset": dataset})
+    if OmegaConf.is_missing(root.dataset.source, "data_dir"):
+        root.dataset.source.data_dir = "${data_dir}"
+    resolved: Any = OmegaConf.to_container(root.dataset, resolve=True)
+    return dict(resolved)
+
+
+def test_all_eight_are_there() -> None:
+    assert NAMES == [
+        "cifar10",
+        "cifar100",
+        "digits",
+        "fashion_mnist",
+        "image_folder",
+        "mini_webvision",
+        "mnist",
+        "tiny_imagenet",
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_source_is_made_from_the_config(name: str) -> None:
+    config = read(name)
+    options = dict(config["source"])
+    module, _, kind = options.pop("_target_").rpartition(".")
+    source = getattr(importlib.import_module(module), kind)(**options)
+    assert source.name == config["name"] == name
+    if hasattr(source, "decoder"):
+        shape = [source.decoder.channels, source.decoder.size, source.decoder.size]
+        assert config["image_shape"] == shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recipe_is_consistent(name: str) -> None:
+    config = read(name)
+    recipe = config["recipe"]
+    assert recipe["warmup_epochs"] < recipe["milestones"][0] < recipe["milestones"][1]
+    assert recipe["milestones"][1] < recipe["max_epochs"]
+    assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
+    assert config["views"]["padding"] < config["image_shape"][1]
+    [override] = config["defaults"]
+    network = override["override /network@_global_.network"]
+    assert (CONF / "network" / f"{network}.yaml").is_file()
