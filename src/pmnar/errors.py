@@ -1,4 +1,4 @@
-"""The one error that a user's input can cause."""
+"""The errors that are told in one line."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message is one line: the value, what is allowed, and the configuration key to change.
     Entry points print it without a traceback and exit with code 2.
     """
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or NaN; the message names the epoch and the step."""

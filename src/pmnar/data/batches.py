@@ -76,11 +76,7 @@ class ShuffledBatches(Sampler[Request]):
     def __init__(
         self, size: int, batch_size: int, seed: int, rank: int, world: int, epoch: Callable[[], int]
     ) -> None:
-        if not 2 * world <= batch_size <= size:
-            raise InputError(
-                f"dataset.recipe.batch_size must be in [{2 * world}, {size}] "
-                f"({size} training samples, {world} devices), got {batch_size}"
-            )
+        check_batch_size(batch_size, size, world)
         self.size, self.batch_size, self.seed = size, batch_size, seed
         self.rank, self.world, self.epoch = rank, world, epoch
 
@@ -97,6 +93,15 @@ class ShuffledBatches(Sampler[Request]):
             seed = derive_seed(self.seed, "draws", epoch, step)
             share = Share(seed, len(members), self.rank, self.world)
             yield Request("train", share.take(members), share)
+
+
+def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
+    """Raise `InputError` unless a batch has two samples a rank, and no more than there are."""
+    if not 2 * world <= batch_size <= size:
+        raise InputError(
+            f"dataset.recipe.batch_size must be in [{2 * world}, {size}] "
+            f"({size} training samples, {world} devices), got {batch_size}"
+        )
 
 
 class OrderedBatches(Sampler[Request]):

@@ -15,7 +15,14 @@ from torch.utils.data import DataLoader, Sampler
 
 from pmnar.augment import Augmentation, Normalize
 from pmnar.data.arrays import ImageData, Source, Split
-from pmnar.data.batches import Batch, Gather, OrderedBatches, Request, ShuffledBatches
+from pmnar.data.batches import (
+    Batch,
+    Gather,
+    OrderedBatches,
+    Request,
+    ShuffledBatches,
+    check_batch_size,
+)
 from pmnar.errors import InputError
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
 
@@ -86,6 +93,7 @@ class NoisyDataModule(L.LightningDataModule):
         data = self.source.load()
         index = choose_subset(len(data.train), self.train_subset, self.subset_seed)
         train = _take(data.train, index)
+        check_batch_size(self.batch_size, len(train))
         self.labels = self._inject(data, train, index)
         self.class_names, self.num_classes = data.class_names, data.num_classes
         self.test_names = tuple(data.test)
@@ -115,21 +123,23 @@ class NoisyDataModule(L.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Request]]:
         """One loader a test split; each sample once over all ranks."""
         rank, world = self._rank_and_world()
-        return [
-            self._loader(
-                name,
-                OrderedBatches(name, len(self.splits[name]), self.eval_batch_size, rank, world),
-            )
-            for name in self.test_names
-        ]
+        loaders = []
+        for name in self.test_names:
+            size = len(self.splits[name])
+            # Lightning skips testing on a rank without a batch, and the others would wait for it.
+            batch_size = min(self.eval_batch_size, max(size // world, 1))
+            batches = OrderedBatches(name, size, batch_size, rank, world)
+            loaders.append(self._loader(name, batches))
+        return loaders
 
     def test_dataloader(self) -> list[DataLoader[Request]]:
         """The same as in validation."""
         return self.val_dataloader()
 
-    def ordered_batches(self, device: torch.device) -> Iterator[Batch]:
-        """This rank's share of the training set, in order, as it is (no augmentation)."""
-        rank, world = self._rank_and_world()
+    def ordered_batches(
+        self, device: torch.device, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        """A rank's share of the training set, in order, as it is (no augmentation)."""
         size = len(self.splits["train"])
         for request in OrderedBatches("train", size, self.eval_batch_size, rank, world):
             moved = request._replace(indices=request.indices.to(device, non_blocking=True))

@@ -1,7 +1,7 @@
 """What every method of learning from wrong labels shares."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import lightning as L
@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
 
 from pmnar.data.batches import Batch
-from pmnar.errors import InputError
+from pmnar.errors import InputError, NonFiniteLossError
 from pmnar.runtime.gather import average_batch_norm, gather_rows, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
@@ -29,12 +29,8 @@ Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
 class OrderedData(Protocol):
     """What a method asks of the data module beyond Lightning's loaders."""
 
-    def ordered_batches(self, device: torch.device) -> Iterable[Batch]:
-        """This rank's share of the training set, in order, without augmentation."""
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or NaN; the message names the epoch and the step."""
+    def ordered_batches(self, device: torch.device, rank: int, world: int) -> Iterable[Batch]:
+        """A rank's share of the training set, in order, without augmentation."""
 
 
 class NoisyLabelMethod(L.LightningModule):
@@ -225,14 +221,21 @@ class NoisyLabelMethod(L.LightningModule):
         datamodule: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
         was_training = {name: network.training for name, network in self.networks.items()}
         self.networks.eval()
-        visited: list[dict[str, Tensor]] = []
+
+        def visits(rank: int, world: int) -> Iterator[dict[str, Tensor]]:
+            for batch in datamodule.ordered_batches(self.device, rank, world):
+                yield visit(self.probabilities(batch.views[0]), batch)
+
         with self.trainer.precision_plugin.forward_context():
-            for batch in datamodule.ordered_batches(self.device):
-                visited.append(visit(self.probabilities(batch.views[0]), batch))
+            visited = list(visits(self.global_rank, self.trainer.world_size))
+            # A rank without a batch learns the shapes from another's, and adds no rows.
+            shapes = visited[0] if visited else next(visits(0, 1))
         for name, network in self.networks.items():
             network.train(was_training[name])
-        names = visited[0] if visited else {}
-        return {name: gather_rows(torch.cat([v[name] for v in visited])) for name in names}
+        return {
+            name: gather_rows(torch.cat([empty[:0], *(found[name] for found in visited)]))
+            for name, empty in shapes.items()
+        }
 
     def measure(self) -> dict[str, Tensor]:
         """Confidence and prediction of the networks on the training set as they are now.

@@ -18,9 +18,9 @@ from pmnar.detection import detection_metrics, samples_table, write_samples
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.files import write_text
 from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
+from pmnar.runtime.progress import SHOWN
 
 PER_CLASS = ("weight_class_", "recall_class_")
-ON_THE_BAR = ("loss", "accuracy_first", "accuracy_ensemble", "detection_f1")
 
 
 def _method(module: L.LightningModule) -> NoisyLabelMethod:
@@ -86,7 +86,7 @@ class RunTables(Checkpoint):
         self.rows.append(dict(method.record))
         for name, value in method.record.items():
             if name != "epoch" and not name.startswith(PER_CLASS):
-                on_bar = name in ON_THE_BAR
+                on_bar = name in SHOWN
                 pl_module.log(name, value, prog_bar=on_bar, rank_zero_only=True, batch_size=1)
         if trainer.is_global_zero:
             write_rows(self.folder / "metrics.csv", self.rows)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
+from torch import Tensor
 
 from pmnar.errors import InputError
 from pmnar.runtime.files import replacing
@@ -40,10 +41,21 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     try:
-        content = torch.load(path, map_location=map_location, weights_only=True)
+        content: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from None
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise InputError(f"{path} is not a checkpoint of this library: it has no state_dict")
+    for key in ("state_dict", "pmnar"):
+        if not isinstance(content, dict) or key not in content:
+            raise InputError(f"{path} is not a checkpoint of this library: it has no {key}")
     return content
+
+
+def check_labels(checkpoint: dict[str, Any], labels: Tensor) -> None:
+    """Raise `InputError` unless a checkpoint was trained on exactly these given labels `[N]`."""
+    trained_on = checkpoint["state_dict"]["labels"]
+    if trained_on.shape != labels.shape or not bool((trained_on == labels).all()):
+        raise InputError(
+            "the checkpoint was trained on other labels than the configuration gives now "
+            "(dataset, noise, or the files below data_dir have changed)"
+        )

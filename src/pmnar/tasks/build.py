@@ -1,6 +1,7 @@
 """From a composed configuration to objects."""
 
 import importlib.util
+import inspect
 import os
 import warnings
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
@@ -22,6 +24,7 @@ from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.noise import Noise
 from pmnar.runtime.checkpoint import SafeCheckpointIO
+from pmnar.runtime.progress import ProgressBar
 from pmnar.runtime.run_folder import CHECKPOINT
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -124,7 +127,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
     )
     bar: list[Callback] = []
     if settings["enable_progress_bar"]:
-        bar.append(RichProgressBar(refresh_rate=10, leave=False))
+        bar.append(ProgressBar())
     trainer: L.Trainer = instantiate(
         {"_target_": target},
         **settings | {"strategy": build_strategy(settings)},
@@ -155,7 +158,10 @@ def build_strategy(settings: dict[str, Any]) -> Any:
     several = devices not in (1, "1") or settings["num_nodes"] > 1
     if not several:
         return "auto"
-    return DDPStrategy(broadcast_buffers=False, start_method=START_METHODS[name])  # type: ignore[arg-type]
+    known = inspect.signature(DistributedDataParallel).parameters
+    each_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {each_step: False, "start_method": START_METHODS[name]}
+    return DDPStrategy(**options)
 
 
 def check_precision(precision: Any) -> None:
@@ -220,6 +226,7 @@ def _quieten() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
         ".*srun.*command is available.*",
+        ".*sync_dist=True.*",  # what is logged is already the same on every rank
     ):
         warnings.filterwarnings("ignore", message)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

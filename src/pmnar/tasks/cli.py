@@ -13,7 +13,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pmnar.errors import InputError
+from pmnar.errors import InputError, NonFiniteLossError
+
+# Hydra would print and exit itself; with this it raises, and we say what was wrong in a line.
+os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+# Read once, when PyTorch is loaded, which is later. Threads that spin while they wait made a run
+# ten times slower where another process wanted the same cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def config_dir() -> Path:
@@ -38,17 +44,12 @@ def evaluate() -> None:
 
 
 def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
-    # Hydra would print and exit itself; with this it raises, and we say what was wrong in a line.
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # Read when PyTorch is loaded. Threads that spin while they wait made a run ten times slower
-    # where another process wanted the same cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     try:
         main(job)()
     except (HydraException, OmegaConfBaseException) as error:
         _fail(explain(error, config_name))
-    except InputError as error:
+    except (InputError, NonFiniteLossError) as error:
         _fail(str(error))
 
 

@@ -8,9 +8,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pmnar.detection import detection_metrics
 from pmnar.errors import InputError
-from pmnar.runtime.checkpoint import read_checkpoint
+from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.tasks.build import build_method, build_trainer
-from pmnar.tasks.resume import check_labels, locate
+from pmnar.tasks.resume import locate, saved_config
 from pmnar.tasks.train import load_data
 
 Result = dict[str, Any]
@@ -25,9 +25,11 @@ def evaluate(cfg: DictConfig) -> Result:
     """
     if cfg.run is None:
         raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
-    folder, path = locate(Path(cfg.checkpoint or cfg.run))
+    folder, path = locate(Path(cfg.run))
+    path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
-    config = run_config(checkpoint, cfg, folder)
+    config = run_config(saved_config(checkpoint), cfg, folder)
+    check_belongs(config, path, folder)
     data = load_data(config)
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data)
@@ -55,9 +57,19 @@ def evaluate(cfg: DictConfig) -> Result:
     }
 
 
-def run_config(checkpoint: dict[str, Any], cfg: DictConfig, folder: Path) -> DictConfig:
-    """The configuration in the checkpoint, on this machine's devices, data and saved labels."""
-    config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
+def check_belongs(config: DictConfig, path: Path, folder: Path) -> None:
+    """Raise `InputError` unless the checkpoint at `path` is of the folder's data set and method."""
+    if not (folder / "config.yaml").is_file():
+        return
+    made_with = OmegaConf.load(folder / "config.yaml")
+    for key in ("dataset.name", "method.name"):
+        found, wanted = OmegaConf.select(config, key), OmegaConf.select(made_with, key)
+        if found != wanted:
+            raise InputError(f"{path} is a checkpoint of {key}={found}, {folder} of {wanted}")
+
+
+def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
+    """A checkpoint's configuration, on this machine's devices, data and saved labels."""
     with open_dict(config):
         config.trainer.accelerator, config.trainer.devices = cfg.accelerator, 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"

@@ -22,9 +22,16 @@ def train_job(cfg: DictConfig) -> None:
             f"compare={cfg.compare} needs trainer.devices=1; train method={cfg.compare} by a "
             "command of its own, the same seed gives the same labels"
         )
+    if cfg.compare is not None and cfg.resume is not None:
+        raise InputError(
+            f"compare={cfg.compare} cannot be combined with resume; train method={cfg.compare} "
+            "with noise=file noise.path=<run folder>"
+        )
+    # Composed now, so that a mistyped method fails before the first one is trained.
+    other = None if cfg.compare is None else _other_method(cfg.compare, overrides)
     summaries = [train(cfg) if cfg.resume is None else _go_on(Path(cfg.resume), overrides)]
-    if cfg.compare is not None:
-        summaries.append(train(_other_method(cfg.compare, overrides)))
+    if other is not None:
+        summaries.append(train(other))
     if all(summaries):
         print_result(summaries)
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from pmnar.errors import InputError
-from pmnar.runtime.checkpoint import read_checkpoint
+from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT
 
 FIXED = ("dataset", "noise", "method.name", "method.loss", "method.networks", "network", "seed")
@@ -34,8 +35,7 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
         InputError: there is no whole checkpoint, or an override would contradict its state.
     """
     folder, checkpoint = locate(place)
-    saved = read_checkpoint(checkpoint)["pmnar"]["config"]
-    config = OmegaConf.create(saved)
+    config = saved_config(read_checkpoint(checkpoint))
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
     config.resume = str(folder)
@@ -78,11 +78,22 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     return [f"{key}: {old} → {value}"]
 
 
-def check_labels(checkpoint: dict[str, Any], labels: Any) -> None:
-    """Raise `InputError` unless a checkpoint was trained on exactly these given labels `[N]`."""
-    trained_on = checkpoint["state_dict"]["labels"]
-    if trained_on.shape != labels.shape or not bool((trained_on == labels).all()):
-        raise InputError(
-            "the checkpoint was trained on other labels than the configuration gives now "
-            "(dataset, noise, or the files below data_dir have changed)"
-        )
+def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
+    """The configuration that the checkpoint was made with."""
+    config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
+    return config
+
+
+def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Tensor) -> None:
+    """Raise `InputError` unless a checkpoint is of this run's data set, method and labels `[N]`.
+
+    Args:
+        checkpoint: its content.
+        run: what the method would write as its own `pmnar` entry.
+        labels: the given labels int64 `[N]`.
+    """
+    for key in ("dataset", "method", "class_names"):
+        found, wanted = checkpoint["pmnar"][key], run[key]
+        if found != wanted:
+            raise InputError(f"the checkpoint is of {key} {found}, this run of {wanted}")
+    check_labels(checkpoint, labels)

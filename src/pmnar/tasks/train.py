@@ -12,13 +12,24 @@ from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.data import NoisyDataModule
+from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
+from pmnar.runtime.checkpoint import read_checkpoint
 from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.files import write_text
 from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
-from pmnar.tasks.build import build_datamodule, build_method, build_trainer, plain
+from pmnar.tasks.build import (
+    build_datamodule,
+    build_method,
+    build_strategy,
+    build_trainer,
+    check_devices,
+    check_precision,
+    plain,
+)
 from pmnar.tasks.console import say
+from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
 
@@ -34,8 +45,11 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     data = load_data(cfg)
+    check_batch_size(cfg, data)
     method = build_method(cfg, data)
     method.identity = identity(cfg, data)
+    if checkpoint is not None:
+        check_checkpoint(read_checkpoint(checkpoint), method.identity, method.labels)
     folder = folder or inherited_run_folder() or new_folder(cfg, data)
     trainer = build_trainer(cfg, folder, run_callbacks(cfg, data, folder))
     if trainer.is_global_zero:
@@ -53,12 +67,28 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
 
 
 def check(cfg: DictConfig) -> None:
-    """Warn of what is allowed but hardly meant."""
+    """Refuse what could not be trained, before anything is read or written; warn of the unusual."""
+    trainer, threshold = plain(cfg.trainer), cfg.detection.threshold
+    check_precision(trainer["precision"])
+    check_devices(trainer["accelerator"], trainer["devices"])
+    build_strategy(trainer)
+    if not 0 < threshold < 1:
+        raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
     if cfg.method.get("reweight") and warmup >= epochs:
         rank_zero_warn(
             f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
             "the samples are never reweighted"
+        )
+
+
+def check_batch_size(cfg: DictConfig, data: NoisyDataModule) -> None:
+    """Raise `InputError` unless a batch holds at least 2 and at most all training samples."""
+    samples = len(data.splits["train"])
+    if not 2 <= cfg.data.batch_size <= samples:
+        raise InputError(
+            f"data.batch_size must be in [2, {samples}] ({samples} training samples), "
+            f"got {cfg.data.batch_size}"
         )
 
 
@@ -140,6 +170,7 @@ def draw(folder: Path, data: NoisyDataModule) -> None:
     """Write the figures and the report of a finished run."""
     from pmnar.figures import write_figures, write_report
 
-    images = data.splits["train"].images
-    write_figures(folder, lambda index: images[index])
+    images, places = data.splits["train"].images, torch.from_numpy(data.labels.index)
+    # The table's index is the place in the official training set, of which this may be a part.
+    write_figures(folder, lambda index: images[torch.searchsorted(places, torch.tensor(index))])
     write_report(folder)
