@@ -1,6 +1,6 @@
 """All methods on the same labels, in one table.
 
-    python -m benchmarks.ablations --out benchmarks/results/NAME dataset=fashion_mnist noise=sym50 ...
+    python -m benchmarks.ablations --out benchmarks/results/NAME dataset=cifar10 noise=sym50 ...
 
 Further arguments are overrides, as `python -m src.train` takes them, for every method alike. Writes
 NAME.md and NAME.json after each run, so that what was measured survives an interruption; a method

@@ -2,7 +2,7 @@
 
 Every loss takes logits `[B, K]` (K >= 2) and returns one value per sample, `[B]`; the reduction is
 the caller's. Half precision is raised to float32 first; float64 stays. All are finite, and so are
-their gradients, for logits of any finite size.
+their gradients, for logits up to 1e37 in size.
 """
 
 import torch
@@ -62,4 +62,6 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
     """
     log_probabilities = _at_least_float32(logits).log_softmax(-1)
     target = target.to(log_probabilities.dtype)
-    return F.kl_div(log_probabilities, target, reduction="none").sum(-1)
+    # A floored logarithm: xlogy's gradient at 0, for a target that is not detached, is not finite.
+    log_target = target.clamp_min(torch.finfo(target.dtype).tiny).log()
+    return (target * (log_target - log_probabilities)).sum(-1)

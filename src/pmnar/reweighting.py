@@ -29,7 +29,7 @@ def lowest_confidence(confidence: Tensor, minimum: str | float = "global") -> Te
 
 
 def adaptive_weights(confidence: Tensor, minimum: str | float = "global") -> Tensor:
-    """Weights `w_i = p_y(x_i) − min_j p_y(x_j)` (PMNAR, Eq. 4), `[N]`, in [0, 1).
+    """Weights `w_i = p_y(x_i) − min_j p_y(x_j)` (PMNAR, Eq. 4), `[N]`, in [0, 1], the least 0.
 
     `confidence`: the probability of the given label, `[N]`, of all samples on all ranks. Below a
     quantile the weight is 0. Detached; not normalised.

@@ -7,7 +7,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, autoaugment
 
 from pmnar.augment import AutoAugment, Draws, RandAugment
-from pmnar.augment.tables import CIFAR10, RANDAUGMENT
+from pmnar.augment.tables import CIFAR10, GEOMETRIC, RANDAUGMENT
 from pmnar.errors import InputError
 
 Images = Callable[..., Tensor]
@@ -80,6 +80,14 @@ def test_randaugment_equals_torchvision(
     draws = view.draw(100, shape, torch.Generator().manual_seed(3))
     expected = randaugment_one_by_one(images, draws, magnitude, bins)
     assert torch.equal(view.apply(images, draws), expected)
+
+
+def test_geometric_is_randaugment_over_its_first_six(random_images: Images) -> None:
+    images, shape = random_images(100, 1, 8, 8), (1, 8, 8)
+    draws = RandAugment(operations=GEOMETRIC).draw(100, shape, torch.Generator().manual_seed(3))
+    assert sorted(draws["operation"].unique().tolist()) == list(range(6))
+    expected = randaugment_one_by_one(images, draws, 9, 31)
+    assert torch.equal(RandAugment(operations=GEOMETRIC).apply(images, draws), expected)
 
 
 @pytest.mark.data

@@ -30,7 +30,10 @@ EVERY: dict[str, Augmentation] = {
     "randaugment": RandAugment(),
     "cutout": Cutout(4),
     "weak": weak_view(1, flip=False),
-    **{f"strong_{kind}": strong_view(2, True, kind, 3) for kind in ("autoaugment", "randaugment")},
+    **{
+        f"strong_{kind}": strong_view(2, True, kind, 3)
+        for kind in ("autoaugment", "randaugment", "geometric")
+    },
     "strong_cutout": strong_view(2, True, "cutout", 4),
     "strong_none": strong_view(2, True, "none"),
 }

@@ -83,7 +83,7 @@ class AutoAugment(_Policy):
 
 
 class RandAugment(_Policy):
-    """A number of operations in a row, each drawn from fourteen, all of one magnitude.
+    """A number of operations in a row, each drawn from a list, all of one magnitude.
 
     Equal to `torchvision.transforms.RandAugment` image by image for the same draws.
 
@@ -91,12 +91,19 @@ class RandAugment(_Policy):
         num_ops: operations per image.
         magnitude: the bin of every operation's magnitude, in [0, num_magnitude_bins).
         num_magnitude_bins: the number of bins.
+        operations: the list, out of `RANDAUGMENT`'s fourteen.
 
     Raises:
         InputError: an argument is out of its range.
     """
 
-    def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = 31) -> None:
+    def __init__(
+        self,
+        num_ops: int = 2,
+        magnitude: int = 9,
+        num_magnitude_bins: int = 31,
+        operations: tuple[str, ...] = RANDAUGMENT,
+    ) -> None:
         super().__init__()
         if num_ops < 1:
             raise InputError(f"RandAugment's num_ops must be at least 1, got {num_ops}")
@@ -111,12 +118,13 @@ class RandAugment(_Policy):
         self.num_ops = num_ops
         self.magnitude = magnitude
         self.bins = num_magnitude_bins
+        self.operations = operations
 
     def draw(self, size: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
-        """`operation` (a position in `RANDAUGMENT`) and `sign` (0 is minus), `[size, num_ops]`."""
+        """`operation` (a position in the list) and `sign` (0 is minus), `[size, num_ops]`."""
         drawn = (size, self.num_ops)
         return {
-            "operation": torch.randint(len(RANDAUGMENT), drawn, generator=generator),
+            "operation": torch.randint(len(self.operations), drawn, generator=generator),
             "sign": torch.randint(2, drawn, generator=generator),
         }
 
@@ -128,5 +136,5 @@ class RandAugment(_Policy):
         return images
 
     def _steps(self, height: int, width: int) -> Iterator[Level]:
-        for name in RANDAUGMENT:
+        for name in self.operations:
             yield name, float(magnitudes(name, self.bins, height, width)[self.magnitude])

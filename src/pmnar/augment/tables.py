@@ -41,8 +41,9 @@ _LARGEST = {"ShearX": 0.3, "ShearY": 0.3, "Rotate": 30.0}
 _LARGEST |= dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), 0.9)
 SIGNED = frozenset({*_LARGEST, "TranslateX", "TranslateY"})
 UNSIGNED = ("Posterize", "Solarize", "AutoContrast", "Equalize")
+GEOMETRIC = ("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 RANDAUGMENT = (
-    *("Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
+    *GEOMETRIC,
     *("Brightness", "Color", "Contrast", "Sharpness", *UNSIGNED),
 )
 

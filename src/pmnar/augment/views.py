@@ -5,9 +5,10 @@ from pmnar.augment.compose import Compose
 from pmnar.augment.crop import CropFlip
 from pmnar.augment.cutout import Cutout
 from pmnar.augment.policies import AutoAugment, RandAugment
+from pmnar.augment.tables import GEOMETRIC
 from pmnar.errors import InputError
 
-KINDS = ("autoaugment", "randaugment", "cutout", "none")
+KINDS = ("autoaugment", "randaugment", "geometric", "cutout", "none")
 
 
 def weak_view(padding: int, flip: bool) -> Augmentation:
@@ -25,7 +26,9 @@ def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> Augment
     Args:
         padding: of the weak part.
         flip: of the weak part.
-        kind: `autoaugment` (CIFAR-10 policy), `randaugment`, `cutout` or `none`.
+        kind: `autoaugment` (CIFAR-10 policy), `randaugment`, `geometric` (RandAugment's shears,
+            translations and rotations alone, for images of strokes rather than of scenes),
+            `cutout` or `none`.
         cutout: side of the hole in pixels; must not be 0 where `kind` is `cutout`.
 
     Raises:
@@ -38,6 +41,8 @@ def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> Augment
         parts.append(AutoAugment("cifar10"))
     elif kind == "randaugment":
         parts.append(RandAugment())
+    elif kind == "geometric":
+        parts.append(RandAugment(operations=GEOMETRIC))
     if kind == "cutout" or cutout != 0:
         parts.append(Cutout(cutout))
     return Compose(parts)

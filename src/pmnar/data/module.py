@@ -177,6 +177,8 @@ class NoisyDataModule(L.LightningDataModule):
             Gather(None if on_device else self.splits[split].images),
             batch_size=None,
             sampler=sampler,
+            # Its own, so that loaders leave the default generator to the networks (dropout).
+            generator=torch.Generator(),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=not on_device and torch.cuda.is_available(),

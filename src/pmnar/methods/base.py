@@ -193,7 +193,8 @@ class NoisyLabelMethod(L.LightningModule):
         self.record["seconds_reweighting"] = time.perf_counter() - started
 
     def _check_finite(self) -> None:
-        step = float(self._first_bad_step)
+        # Of all ranks: they must stop together, not wait for one that has stopped.
+        step = float(gather_rows(self._first_bad_step[None]).min())
         if step < float("inf"):
             raise NonFiniteLossError(
                 f"the loss is not finite at epoch {self.current_epoch + 1}, step {int(step)}; "

@@ -64,7 +64,7 @@ class PMNAR(NoisyLabelMethod):
             if value not in CHOICES[key]:
                 allowed = ", ".join(CHOICES[key])
                 raise InputError(f"method.{key} must be one of {allowed}, got {value}")
-        if beta < 0:
+        if not beta >= 0:
             raise InputError(f"method.beta must be at least 0, got {beta}")
         if warmup_epochs < 0:
             raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")

@@ -40,11 +40,15 @@ class PreActResNet18(nn.Module):
         num_classes: K.
         in_channels: channels of the images, 1 or 3.
         width: channels of the first stage, doubled at each further one.
+        stem_stride: 2 quarters the cost, for a quick run or large images.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 3, width: int = 64) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, width: int = 64, stem_stride: int = 1
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU())
+        stem = conv3x3(in_channels, width, stem_stride)
+        self.stem = nn.Sequential(stem, nn.BatchNorm2d(width), nn.ReLU())
         channels = [width, width, 2 * width, 4 * width, 8 * width]
         blocks: list[nn.Module] = []
         for stage in range(4):

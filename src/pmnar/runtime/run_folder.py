@@ -13,7 +13,7 @@ FOLDER_VARIABLE = "PMNAR_RUN_FOLDER"
 
 def make_run_folder(root: Path, dataset: str, noise: str, method: str) -> Path:
     """Make `root/<dataset>/<noise>/<method>/<time>-<unique>`, never one that exists."""
-    parts = [re.sub(r"[^\w.+-]+", "_", part) for part in (dataset, noise, method)]
+    parts = [re.sub(r"[^\w.+-]+|^\.+", "_", part) for part in (dataset, noise, method)]
     time = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = root.joinpath(*parts, f"{time}-{secrets.token_hex(3)}").absolute()
     folder.mkdir(parents=True)

@@ -85,8 +85,18 @@ def build_method(cfg: DictConfig, data: NoisyDataModule) -> NoisyLabelMethod:
         test_names=data.test_names,
     )
     assert isinstance(method, NoisyLabelMethod)
+    check_optimizer(method)
     data.train_views = method.views
     return method
+
+
+def check_optimizer(method: NoisyLabelMethod) -> None:
+    """Raise `InputError` unless the optimiser and its schedule accept their settings."""
+    try:
+        method.configure_optimizers()
+    except (TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"optimizer or scheduler: {reason}") from None
 
 
 def _network(settings: dict[str, Any], num_classes: int, in_channels: int) -> nn.Module:

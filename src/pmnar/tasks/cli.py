@@ -44,18 +44,30 @@ def evaluate() -> None:
 
 
 def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
+    failed = False
+
+    def told(cfg: DictConfig) -> None:
+        # Caught inside the job: Hydra would print a line of its own, and end a sweep.
+        nonlocal failed
+        failed |= _fails(lambda: job(cfg), config_name)
+
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
+    if _fails(main(told), config_name) or failed:
+        sys.exit(2)
+
+
+def _fails(action: Callable[[], None], config_name: str) -> bool:
+    """Do it, and say in a line what was wrong with the input; whether anything was."""
     try:
-        main(job)()
+        action()
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(explain(error, config_name))
+        message = explain(error, config_name)
     except (InputError, NonFiniteLossError) as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> None:
+        message = str(error)
+    else:
+        return False
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    return True
 
 
 def explain(error: Exception, config_name: str) -> str:
@@ -92,10 +104,15 @@ def known_keys(config_name: str) -> list[str]:
     """Every key of the default configuration, dotted, and the groups."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
 
+    state = Singleton.get_state()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose(config_name)
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose(config_name)
+    finally:
+        Singleton.set_state(state)  # a sweep goes on with it
     return _flatten(OmegaConf.to_container(cfg, resolve=False), "")
 
 

@@ -10,7 +10,7 @@ from pmnar.detection import detection_metrics
 from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.tasks.build import build_method, build_trainer
-from pmnar.tasks.resume import locate, saved_config
+from pmnar.tasks.resume import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
 
 Result = dict[str, Any]
@@ -79,12 +79,3 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
     return config
-
-
-def move_data(config: DictConfig, old: str, new: str) -> None:
-    """Point every path of the data set and the noise below `old` to the same place below `new`."""
-    for node in (config.dataset.source, config.noise):
-        for key, value in node.items():
-            if isinstance(value, str) and Path(value).is_relative_to(old):
-                node[key] = str(Path(new) / Path(value).relative_to(old))
-    config.data_dir = new

@@ -13,8 +13,11 @@ from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT
 
-FIXED = ("dataset", "noise", "method.name", "method.loss", "method.networks", "network", "seed")
-"""Keys under which another value would make the saved state meaningless."""
+FIXED = (
+    *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
+    *("method.name", "method.loss", "method.networks"),
+)
+"""Keys under which another value would make the saved state meaningless, or be overruled by it."""
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 
 
@@ -74,12 +77,25 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
         raise InputError(
             f"{key}={value} cannot be changed in a resumed run; {folder} was made with {old}"
         )
+    if key == "data_dir":
+        move_data(config, str(old), str(value))
     OmegaConf.update(config, key, value)
     return [f"{key}: {old} → {value}"]
 
 
+def move_data(config: DictConfig, old: str, new: str) -> None:
+    """Point every path of the data set and the noise below `old` to the same place below `new`."""
+    for node in (config.dataset.source, config.noise):
+        for key, value in node.items():
+            if isinstance(value, str) and Path(value).is_relative_to(old):
+                node[key] = str(Path(new) / Path(value).relative_to(old))
+    config.data_dir = new
+
+
 def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
     """The configuration that the checkpoint was made with."""
+    if "config" not in checkpoint["pmnar"]:
+        raise InputError("the checkpoint holds no configuration: it was not made by a task")
     config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
     return config
 

@@ -45,7 +45,6 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     if cfg.threads is not None:
         torch.set_num_threads(cfg.threads)
     data = load_data(cfg)
-    check_batch_size(cfg, data)
     method = build_method(cfg, data)
     method.identity = identity(cfg, data)
     if checkpoint is not None:
@@ -75,20 +74,12 @@ def check(cfg: DictConfig) -> None:
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
+    if epochs < 1:
+        raise InputError(f"trainer.max_epochs must be at least 1, got {epochs}")
     if cfg.method.get("reweight") and warmup >= epochs:
         rank_zero_warn(
             f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
             "the samples are never reweighted"
-        )
-
-
-def check_batch_size(cfg: DictConfig, data: NoisyDataModule) -> None:
-    """Raise `InputError` unless a batch holds at least 2 and at most all training samples."""
-    samples = len(data.splits["train"])
-    if not 2 <= cfg.data.batch_size <= samples:
-        raise InputError(
-            f"data.batch_size must be in [2, {samples}] ({samples} training samples), "
-            f"got {cfg.data.batch_size}"
         )
 
 

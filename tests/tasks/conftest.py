@@ -1,0 +1,168 @@
+"""Configurations composed as the command line composes them, and short runs on the digits."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from pmnar.runtime.run_folder import FOLDER_VARIABLE
+from pmnar.tasks import cli
+from pmnar.tasks.train import train
+
+ROOT = Path(__file__).parents[2]
+QUIET = (
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+    "figures=false",
+    "threads=1",
+)
+SHORT = (
+    "network.width=8",
+    "dataset.train_subset=200",
+    "dataset.recipe.max_epochs=3",
+    "dataset.recipe.milestones=[2]",
+    "method.warmup_epochs=1",
+)
+"""Three epochs on 200 digits, a second and a half."""
+Rows = list[dict[str, str]]
+
+
+class Result(NamedTuple):
+    """What a command left: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A run sets a variable for its ranks, threads, determinism and Hydra's state: undo it."""
+    monkeypatch.setenv(FOLDER_VARIABLE, "")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def composed() -> Callable[..., DictConfig]:
+    """`composed(*overrides, name="config")` gives the configuration of `python -m src.train`."""
+
+    def make(*overrides: str, name: str = "config") -> DictConfig:
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(cli.config_dir()), version_base="1.3"):
+            return compose(name, list(overrides))
+
+    return make
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """The folder below which `quiet` runs are made."""
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def run(composed: Callable[..., DictConfig], runs: Path) -> Callable[..., Path]:
+    """`run(*overrides)` trains in this process and gives the run folder."""
+
+    def start(*overrides: str) -> Path:
+        summary = train(composed(*QUIET, f"runs_dir={runs}", *overrides))
+        return Path(summary["run"])
+
+    return start
+
+
+@pytest.fixture
+def short_run(run: Callable[..., Path]) -> Callable[..., Path]:
+    """`run` of three epochs on 200 digits."""
+
+    def start(*overrides: str) -> Path:
+        return run(*SHORT, *overrides)
+
+    return start
+
+
+@pytest.fixture
+def short() -> tuple[str, ...]:
+    """The overrides of a quiet run of three epochs on 200 digits."""
+    return (*QUIET, *SHORT)
+
+
+@pytest.fixture
+def quiet() -> tuple[str, ...]:
+    """The overrides that make a run quiet."""
+    return QUIET
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """`command("train", *arguments)` runs an entry point in this process, as a shell would."""
+
+    def call(task: str, *arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", [f"pmnar-{task}", *arguments])
+        capsys.readouterr()
+        code: Any = 0
+        try:
+            getattr(cli, task)()
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        return Result(int(code), out, err)
+
+    return call
+
+
+@pytest.fixture
+def shell() -> Callable[..., Result]:
+    """`shell("-m", "src.train", …)` runs Python in a process of its own, in the repository.
+
+    `modules` is a further folder to import from.
+    """
+
+    def call(*arguments: str, cwd: Path = ROOT, modules: Path = ROOT / "src") -> Result:
+        path = os.pathsep.join([str(ROOT / "src"), str(modules)])
+        env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def rows() -> Callable[[Path], Rows]:
+    """The rows of a run's `metrics.csv` as text, apart from what a clock wrote."""
+
+    def read(folder: Path) -> Rows:
+        with (folder / "metrics.csv").open(newline="") as file:
+            return [
+                {key: value for key, value in row.items() if not key.startswith("seconds")}
+                for row in csv.DictReader(file)
+            ]
+
+    return read

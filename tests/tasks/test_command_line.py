@@ -1,0 +1,173 @@
+"""What only the command line shows: help, mistyped names, sweeps, evaluating again, exit codes."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from omegaconf import OmegaConf
+
+from pmnar.noise import NoisyLabels
+from pmnar.tasks import cli
+
+
+class Result(NamedTuple):
+    """What the `command` and `shell` fixtures give back."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+Run = Callable[..., Path]
+Short = tuple[str, ...]
+
+
+def one_error(result: Result) -> str:
+    """The one line that a refused command prints."""
+    assert result.code == 2, result.err
+    [line] = result.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_help_lists_groups_and_examples(command: Command) -> None:
+    result = command("train", "--help")
+    assert result.code == 0
+    groups = {path.name for path in cli.config_dir().iterdir() if path.is_dir()}
+    assert groups >= {"dataset", "noise", "method", "network", "optimizer", "trainer"}
+    for group in groups:
+        assert f"{group}: " in result.out
+    assert "human_worse" in result.out
+    for example in ("dataset=cifar10 noise=asym30 trainer.devices=2", "-m method.beta=", "resume="):
+        assert example in result.out
+    assert "warmup_epochs" in result.out
+
+
+def test_help_of_evaluate(command: Command) -> None:
+    result = command("evaluate", "--help")
+    assert result.code == 0
+    assert "run=<run folder>" in result.out
+
+
+@pytest.mark.parametrize(
+    ("override", "names"),
+    [
+        ("method.betta=0.5", ["method.betta", "method.beta"]),
+        ("warmup_epochs=5", ["warmup_epochs", "method.warmup_epochs"]),
+        ("dataset=cifar1", ["dataset=cifar1 ", "cifar10", "cifar100"]),
+        ("noise=symm50", ["noise=symm50", "sym50"]),
+        ("metod=ce", ["metod", "method"]),
+        ("method=pmnarr", ["method=pmnarr", "pmnar"]),
+        ("trainer.max_epoch=5", ["trainer.max_epoch", "trainer.max_epochs"]),
+        ("trainer.max_epochs", ["trainer.max_epochs"]),
+        ("method.loss=cee", ["method.loss", "ce, nl, ml, pm", "cee"]),
+        ("dataset.views.strong=autoaugmnt", ["dataset.views.strong", "autoaugment", "autoaugmnt"]),
+        ("noise.rate=half", ["noise.rate", "[0, 1)", "half"]),
+        ("compare=cee", ["method=cee", "ce"]),
+    ],
+)
+def test_mistyped_override_names_the_nearest(
+    command: Command, short: Short, runs: Path, override: str, names: list[str]
+) -> None:
+    line = one_error(command("train", *short, f"runs_dir={runs}", override))
+    for name in names:
+        assert name in line
+    assert not runs.exists()
+
+
+def test_evaluate_needs_a_run(command: Command, tmp_path: Path) -> None:
+    assert "run must name a run folder" in one_error(command("evaluate"))
+    assert str(tmp_path / "none") in one_error(command("evaluate", f"run={tmp_path / 'none'}"))
+    assert "did you mean run" in one_error(command("evaluate", "runn=x"))
+
+
+@pytest.mark.parametrize("method", ["pmnar", "ce"])
+def test_evaluate_gives_the_last_epochs_figures_exactly(
+    short_run: Run, command: Command, method: str
+) -> None:
+    folder = short_run(f"method={method}")
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    result = command("evaluate", f"run={folder}", "accelerator=cpu")
+    assert result.code == 0, result.err
+    found: dict[str, Any] = json.loads(result.out[result.out.index("{") :])
+    with (folder / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    outputs = {"pmnar": {"first", "second", "ensemble"}, "ce": {"first"}}[method]
+    assert set(found["accuracy"]) == outputs
+    assert found["accuracy"] == {name: float(last[f"accuracy_{name}"]) for name in outputs}
+    recalls = [float(last[f"recall_class_{k}"]) for k in range(10)]
+    assert list(found["recall_per_class"].values()) == recalls
+    summary = json.loads((folder / "summary.json").read_text())
+    assert found["detection"] == summary["detection"]
+    assert found["detection"]["recall"] == float(last["detection_recall"])
+    assert (found["epochs"], found["method"], found["run"]) == (3, method, str(folder))
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_evaluate_refuses_a_checkpoint_of_another_method(short_run: Run, command: Command) -> None:
+    one, other = (short_run(f"method={name}", "trainer.max_epochs=1") for name in ("pmnar", "ce"))
+    checkpoint = other / "checkpoints" / "last.ckpt"
+    result = command("evaluate", f"run={one}", f"checkpoint={checkpoint}", "accelerator=cpu")
+    assert "method.name=ce" in one_error(result)
+
+
+def test_compare_trains_on_the_same_labels(command: Command, short: Short, runs: Path) -> None:
+    overrides = ("trainer.max_epochs=2", "method.beta=0.5", "seed=3", "compare=ce")
+    result = command("train", *short, f"runs_dir={runs}", *overrides)
+    assert result.code == 0, result.err
+    folders = {path.parent.parent.name: path.parent for path in runs.rglob("labels.npz")}
+    assert set(folders) == {"pmnar", "ce"}
+    given = [NoisyLabels.load(folder / "labels.npz").given for folder in folders.values()]
+    assert (given[0] == given[1]).all()
+    for name, folder in folders.items():
+        assert f"{name}: 2 epochs" in result.out
+        assert str(folder) in result.out
+    compared = OmegaConf.load(folders["ce"] / "config.yaml")
+    assert (compared.method.beta, compared.trainer.max_epochs, compared.seed) == (0, 2, 3)
+    table = [line for line in result.out.splitlines() if line.startswith("│")]
+    assert sum("ce" in line.split() for line in table) == 2
+
+
+def test_sweep_makes_a_folder_a_job(command: Command, short: Short, runs: Path) -> None:
+    overrides = ("trainer.max_epochs=1", "method.warmup_epochs=0", "method.beta=0.5,1")
+    result = command("train", "-m", *short, f"runs_dir={runs}", *overrides)
+    assert result.code == 0, result.err
+    configs = [OmegaConf.load(path) for path in runs.rglob("config.yaml")]
+    assert sorted(config.method.beta for config in configs) == [0.5, 1]
+    assert len(list(runs.rglob("summary.json"))) == 2
+    assert len(list(runs.rglob("labels.npz"))) == 2
+
+
+def test_sweep_with_a_failing_job_fails(command: Command, short: Short, runs: Path) -> None:
+    overrides = ("trainer.max_epochs=1", "method.warmup_epochs=0", "method.beta=-1,1")
+    result = command("train", "-m", *short, f"runs_dir={runs}", *overrides)
+    assert "method.beta must be at least 0, got -1" in one_error(result)
+    assert len(list(runs.rglob("summary.json"))) == 1
+
+
+def test_module_runs_from_the_repository(shell: Command, short: Short, runs: Path) -> None:
+    done = shell("-m", "src.train", *short, f"runs_dir={runs}", "trainer.max_epochs=1")
+    assert done.code == 0, done.err
+    [summary] = runs.rglob("summary.json")
+    assert "Test accuracy" in done.out
+    assert str(summary.parent) in done.out
+
+
+def test_exit_code_of_a_refused_value_is_two(shell: Command, short: Short, runs: Path) -> None:
+    done = shell("-m", "src.train", *short, f"runs_dir={runs}", "noise.rate=1.3")
+    assert done == (2, "", "error: noise.rate must be in [0, 1), got 1.3\n")
+    assert not runs.exists()
+
+
+def test_console_script_finds_its_configs_elsewhere(
+    shell: Command, short: Short, tmp_path: Path
+) -> None:
+    script = "from pmnar.tasks.cli import train; train()"
+    done = shell("-c", script, *short, "runs_dir=here", "trainer.max_epochs=1", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+    assert len(list(tmp_path.rglob("summary.json"))) == 1

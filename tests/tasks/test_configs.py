@@ -1,0 +1,140 @@
+"""Every choice of every group composes with every other that fits; the recipes are the paper's."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+
+CONF = Path(__file__).parents[2] / "conf"
+Composed = Callable[..., DictConfig]
+
+
+def choices(group: str) -> list[str]:
+    """The choices of a group."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+DATASETS = choices("dataset")
+NEEDED = {
+    "matrix": ["noise.path=matrix.npy"],
+    "file": ["noise.path=labels.npz"],
+    "image_folder": ["dataset.source.data_dir=images"],
+}
+
+
+def resolved(composed: Composed, *choice: str) -> DictConfig:
+    """The configuration of some `group=name`, with what they need, all interpolations resolved."""
+    needed = [override for each in choice for override in NEEDED.get(each.split("=")[1], [])]
+    cfg = composed(*choice, *needed)
+    assert not OmegaConf.missing_keys(cfg)
+    OmegaConf.resolve(cfg)
+    return cfg
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_choice_of_every_group_composes(composed: Composed, dataset: str) -> None:
+    groups = ("noise", "method", "network", "optimizer", "scheduler", "logger")
+    names = {group: choices(group) for group in groups}
+    # as many as the largest group has, the others in turn: composing takes a while
+    for at in range(max(map(len, names.values()))):
+        chosen = {group: each[at % len(each)] for group, each in names.items()}
+        cfg = resolved(composed, f"dataset={dataset}", *(f"{g}={n}" for g, n in chosen.items()))
+        assert (cfg.dataset.name, cfg.noise.seed) == (dataset, 1)
+        for group, name in chosen.items():
+            file = OmegaConf.load(CONF / group / f"{name}.yaml")
+            assert isinstance(file, DictConfig)
+            assert set(file) - {"defaults"} <= set(cfg[group])
+
+
+RECIPES = {
+    # METHOD.md, "Decisions": warm-up, β, epochs, milestones
+    "cifar10": (10, 1.0, 300, [120, 240]),
+    "cifar100": (30, 0.5, 300, [120, 240]),
+    "tiny_imagenet": (15, 0.5, 300, [120, 240]),
+    "mini_webvision": (5, 0.5, 120, [60, 90]),
+}
+
+
+@pytest.mark.parametrize("dataset", RECIPES)
+def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
+    warmup, beta, epochs, milestones = RECIPES[dataset]
+    cfg = resolved(composed, f"dataset={dataset}")
+    assert (cfg.method.warmup_epochs, cfg.method.beta) == (warmup, beta)
+    assert cfg.trainer.max_epochs == epochs
+    assert cfg.data.batch_size == 128
+    optimizer, scheduler = cfg.optimizer, cfg.scheduler
+    assert optimizer._target_ == "torch.optim.SGD"
+    assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.02, 0.9, 5e-4)
+    assert (scheduler.milestones, scheduler.gamma) == (milestones, 0.1)
+    assert cfg.network == {"_target_": "pmnar.networks.PreActResNet18", "width": 64}
+    views = cfg.dataset.views
+    assert (views.padding, views.flip) == (8 if dataset == "mini_webvision" else 4, True)
+    assert (views.strong, views.cutout) == ("autoaugment", 0)
+    assert cfg.detection.threshold == 0.5
+
+
+def test_data_set_and_noise_alone_are_the_papers_setting(composed: Composed) -> None:
+    cfg = resolved(composed, "dataset=cifar100", "noise=asym30")
+    assert cfg.noise == {
+        "_target_": "pmnar.noise.Asymmetric",
+        "rate": 0.3,
+        "map": "cifar100",
+        "seed": 1,
+    }
+    literal = {"minimum": "global", "weight_balance": "none", "discard_by": "first"}
+    for key, value in {**literal, "detach_target": True, "gradient_clip": None}.items():
+        assert cfg.method[key] == value, key
+    assert (cfg.method.name, cfg.method.beta, cfg.method.warmup_epochs) == ("pmnar", 0.5, 30)
+
+
+ABLATIONS = {
+    # METHOD.md, "Ablations": loss, reweight, networks
+    "ce": ("ce", False, 1),
+    "nl": ("nl", False, 1),
+    "ml": ("ml", False, 1),
+    "pm": ("pm", False, 1),
+    "ce_ar": ("ce", True, 1),
+    "pm_ar": ("pm", True, 1),
+    "pmnar_no_reg": ("pm", True, 2),
+    "pmnar": ("pm", True, 2),
+}
+
+
+def test_methods_are_the_table_of_ablations(composed: Composed) -> None:
+    assert choices("method") == sorted(ABLATIONS)
+    for name, row in ABLATIONS.items():
+        method = resolved(composed, f"method={name}", "dataset=cifar10").method
+        assert (method.name, method.loss, method.reweight, method.networks) == (name, *row)
+        assert method.beta == (1.0 if name == "pmnar" else 0.0)
+        assert method.warmup_epochs == 10
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_network_of_the_command_line_beats_the_data_sets(composed: Composed, first: bool) -> None:
+    order = ["network=small_cnn", "dataset=cifar10"]
+    cfg = composed(*(order if first else order[::-1]))
+    assert cfg.network._target_ == "pmnar.networks.SmallCNN"
+    timm = composed("dataset=digits", "network=timm", "network.name=resnet34")
+    assert timm.network._target_ == "pmnar.networks.timm_network"
+
+
+def test_recipe_changes_reach_all_that_follow_it(composed: Composed) -> None:
+    cfg = composed("dataset.recipe.beta=0.25", "dataset.recipe.learning_rate=0.1")
+    assert (cfg.method.beta, cfg.optimizer.lr) == (0.25, 0.1)
+    cosine = composed("scheduler=cosine", "trainer.max_epochs=7")
+    assert cosine.scheduler.T_max == 7
+
+
+def test_mistyped_key_is_refused(composed: Composed) -> None:
+    with pytest.raises(HydraException, match=r"method\.betta"):
+        composed("method.betta=0.5")
+
+
+def test_command_lines_default_is_pmnar_on_digits(composed: Composed) -> None:
+    cfg = composed()
+    found = (cfg.dataset.name, cfg.noise.rate, cfg.method.name, cfg.network._target_)
+    assert found == ("digits", 0.5, "pmnar", "pmnar.networks.SmallCNN")
+    assert cfg.trainer.deterministic is True
+    assert (cfg.compare, cfg.resume, cfg.trainer.devices) == (None, None, 1)

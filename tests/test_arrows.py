@@ -1,0 +1,84 @@
+"""DESIGN.md's "Arrows": who may import whom, read from the source."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "pmnar"
+MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+MATHS = {"losses", "reweighting", "complementary", "noise", "networks", "augment"}
+LOW = MATHS | {"runtime", "errors"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    **{room: {"errors"} for room in MATHS},
+    "runtime": {"errors"},
+    "data": LOW,
+    "detection": LOW,
+    "methods": LOW | {"data"},
+    "figures": LOW | {"detection"},
+    "runtime.callbacks": LOW | {"data", "detection", "methods"},
+    "tasks": LOW | {"data", "detection", "methods", "figures", "runtime.callbacks"},
+}
+"""For each room, the rooms that it may import beside itself."""
+
+
+def room(module: str) -> str:
+    """`data.sources.cifar` → `data`; the callbacks, which watch methods, are a room apart."""
+    return module if module == "runtime.callbacks" else module.split(".")[0]
+
+
+def imports(file: str) -> Iterator[str]:
+    """Dotted names of all that a file imports, also inside functions and under TYPE_CHECKING."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: a relative import hides its room"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(file: str) -> str:
+    return file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+
+
+def rooms_imported(file: str) -> set[str]:
+    """The rooms of this library that a file imports."""
+    own = {name.removeprefix("pmnar.") for name in imports(file) if name.startswith("pmnar.")}
+    return {
+        "runtime.callbacks" if name.startswith("runtime.callbacks") else name.split(".")[0]
+        for name in own
+    }
+
+
+def test_every_file_was_found() -> None:
+    assert {room(name_of(file)) for file in MODULES} == {*MAY_IMPORT, "__init__"}
+
+
+@pytest.mark.parametrize("file", [file for file in MODULES if file != "__init__.py"])
+def test_imports_point_one_way(file: str) -> None:
+    mine = room(name_of(file))
+    wrong = rooms_imported(file) - MAY_IMPORT[mine] - {mine}
+    assert not wrong, f"{mine} must not import {', '.join(sorted(wrong))}"
+
+
+@pytest.mark.parametrize("file", MODULES)
+def test_hydra_is_known_to_tasks_alone(file: str) -> None:
+    if room(name_of(file)) != "tasks":
+        packages = {name.split(".")[0] for name in imports(file)}
+        assert not packages & {"hydra", "omegaconf", "hydra_plugins"}
+
+
+@pytest.mark.parametrize("file", [file for file in MODULES if room(name_of(file)) in MATHS])
+def test_the_maths_knows_no_lightning(file: str) -> None:
+    packages = {name.split(".")[0] for name in imports(file)}
+    assert not packages & {"lightning", "pytorch_lightning", "torchmetrics"}
+
+
+def test_the_importable_package_is_pmnar_alone() -> None:
+    """Nothing below `pmnar` reaches for `src`, `conf`, `tests` or the entry points."""
+    for file in MODULES:
+        assert not {name.split(".")[0] for name in imports(file)} & {"src", "conf", "tests"}
