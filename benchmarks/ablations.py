@@ -3,8 +3,8 @@
     python -m benchmarks.ablations --out benchmarks/results/NAME dataset=cifar10 noise=sym50 ...
 
 Further arguments are overrides, as `python -m src.train` takes them, for every method alike. Writes
-NAME.md and NAME.json after each run, so that what was measured survives an interruption; a method
-that NAME.json already holds is not run again.
+NAME.json after each run, so that what was measured survives an interruption, and NAME.md at the end;
+a method that NAME.json already holds is not run again.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def _percent(value: float | None) -> str:
 
 
 def main() -> None:
-    """Run what is missing, writing the table after each run."""
+    """Run what is missing, then write the table of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="path without ending")
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -106,6 +106,7 @@ def main() -> None:
         results.append(run(method, balance, seed, overrides))
         stored.parent.mkdir(parents=True, exist_ok=True)
         stored.write_text(json.dumps(results, indent=1) + "\n")
+    if results:
         args.out.with_suffix(".md").write_text(table(results, command))
         print(table(results, command))
 
