@@ -2,9 +2,9 @@
 
     python -m benchmarks.ablations --out benchmarks/results/NAME dataset=cifar10 noise=sym50 ...
 
-Further arguments are overrides, as `python -m src.train` takes them, for every method alike. Writes
-NAME.json after each run, so that what was measured survives an interruption, and NAME.md at the end;
-a method that NAME.json already holds is not run again.
+Further arguments are overrides, as `python -m src.train` takes them, for every method alike.
+NAME.json is written after each run, so that what was measured survives an interruption, and NAME.md
+at the end; a method that NAME.json already holds is not run again.
 """
 
 import argparse
@@ -90,17 +90,20 @@ def main() -> None:
     """Run what is missing, then write the table of all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path, required=True, help="path without ending")
-    parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--balances", nargs="+", default=["none", "class"])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--balances", default="none,class")
+    parser.add_argument("--seeds", default="1")
     parser.add_argument("--threads", type=int, default=1)
-    args, overrides = parser.parse_known_args()
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_args()
+    overrides: list[str] = list(args.overrides)
     overrides.append(f"threads={args.threads}")
     stored = args.out.with_suffix(".json")
     results: list[Result] = json.loads(stored.read_text()) if stored.is_file() else []
     done = {(r["method"], r["weight_balance"], r["seed"]) for r in results}
     command = f"python -m benchmarks.ablations --out {args.out} {' '.join(overrides)}"
-    for method, balance, seed in jobs(args.methods, args.balances, args.seeds):
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    for method, balance, seed in jobs(args.methods.split(","), args.balances.split(","), seeds):
         if (method, balance if method in REWEIGHTED else "–", seed) in done:
             continue
         results.append(run(method, balance, seed, overrides))
