@@ -85,7 +85,7 @@ def test_randaugment_equals_torchvision(
 def test_geometric_is_randaugment_over_its_first_six(random_images: Images) -> None:
     images, shape = random_images(100, 1, 8, 8), (1, 8, 8)
     draws = RandAugment(operations=GEOMETRIC).draw(100, shape, torch.Generator().manual_seed(3))
-    assert sorted(draws["operation"].unique().tolist()) == list(range(6))
+    assert set(draws["operation"].flatten().tolist()) == set(range(6))
     expected = randaugment_one_by_one(images, draws, 9, 31)
     assert torch.equal(RandAugment(operations=GEOMETRIC).apply(images, draws), expected)
 
