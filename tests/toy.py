@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
+from pmnar.complementary import ComplementaryLabels
 from pmnar.data import Batch, ImageData, NoisyDataModule, Split
 from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
@@ -212,9 +213,15 @@ def state(method: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in method.state_dict().items()}
 
 
+def store_of(method: PMNAR) -> ComplementaryLabels:
+    """The store of a method that has one."""
+    assert method.complementary is not None
+    return method.complementary
+
+
 def sets(method: Watched) -> Tensor:
     """The whole store, bool `[N, K]`."""
-    return method.complementary.mask(torch.arange(SIZE))
+    return store_of(method).mask(torch.arange(SIZE))
 
 
 def measured(seed: int = 0) -> dict[str, Tensor]:

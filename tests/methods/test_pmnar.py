@@ -19,6 +19,7 @@ from toy import (
     same_state,
     sets,
     state,
+    store_of,
     train_batches,
 )
 
@@ -64,8 +65,11 @@ def test_an_ablation_trains_past_its_warm_up(name: str) -> None:
     terms = {"loss"} | {f"loss_{network}" for network in method.networks}
     terms |= {"loss_consistency"} if method.beta > 0 else set()
     assert {key for key in row if key.startswith("loss")} == terms
-    uses_store = method.loss in ("ml", "pm")
-    assert (row["complementary_size"] < 9) == (uses_store or method.reweight)
+    if method.loss in ("ml", "pm"):
+        assert row["complementary_size"] < 9
+    else:
+        assert method.complementary is None
+        assert "complementary_size" not in row
     assert (method.weights is not None) == method.reweight
     assert ("mean_weight_first" in row) == method.reweight
     assert method.sample_weights.shape == (len(method.networks), SIZE)
@@ -90,14 +94,14 @@ def test_an_ablation_s_loss_is_its_row_of_the_table(name: str) -> None:
         total = torch.zeros(BATCH)
         for position, (network_name, net) in enumerate(method.networks.items()):
             z, w = net(batch.views[0]), method.sample_weights[position, batch.indices]
-            s = method.complementary.mask(batch.indices)
             if settings["loss"] == "nl":
                 continue
-            loss = {
-                "ce": losses.cross_entropy(z, batch.label),
-                "ml": losses.multi_negative(z, s),
-                "pm": losses.positive_and_multi_negative(z, batch.label, s),
-            }[settings["loss"]]
+            if settings["loss"] == "ce":
+                loss = losses.cross_entropy(z, batch.label)
+            else:
+                loss = losses.multi_negative(z, store_of(method).mask(batch.indices))
+            if settings["loss"] == "pm":
+                loss = loss + losses.cross_entropy(z, batch.label)
             torch.testing.assert_close(found[f"loss_{network_name}"], w * loss)
             if settings["beta"]:
                 total = total + losses.consistency(net(batch.views[1]), target.mean(0))
@@ -110,7 +114,7 @@ def test_an_ablation_s_loss_is_its_row_of_the_table(name: str) -> None:
 def test_an_emptied_store_unit_weights_and_no_consistency_train_as_plain_ce() -> None:
     data = make_data()
     ce, pm = make_method(data, **ABLATIONS["ce"]), make_method(data, **ABLATIONS["pm"])
-    pm.complementary.bits.zero_()
+    store_of(pm).bits.zero_()
     for method in (ce, pm):
         fit(method, data, epochs=3)
     assert same_state(state(ce.networks), state(pm.networks))
@@ -128,7 +132,7 @@ def test_the_store_and_the_weights_through_real_epochs(warmup: int) -> None:
     fit(method, data, epochs=4)
     before = full
     for epoch, begun in enumerate(method.begun, start=1):
-        method.complementary.bits.copy_(begun["complementary.bits"])
+        store_of(method).bits.copy_(begun["complementary.bits"])
         store, weights = sets(method), begun["sample_weights"]
         assert not store[torch.arange(SIZE), labels].any(), "y is in S"
         assert not (store & ~before).any(), "S grew"

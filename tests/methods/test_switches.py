@@ -79,7 +79,7 @@ def test_starvation_is_warned_of_once_and_names_the_classes() -> None:
             method.prepare_epoch(epoch)
     told = [str(w.message) for w in caught if "starving" in str(w.message)]
     assert len(told) == 1
-    assert "class 3, 8 fell below a tenth" in told[0]
+    assert "fell below a tenth of the overall mean for: 3, 8." in told[0]
 
 
 @pytest.mark.filterwarnings("error:.*starving.*")

@@ -32,6 +32,7 @@ SHORT = (
     "dataset.train_subset=200",
     "dataset.recipe.max_epochs=3",
     "dataset.recipe.milestones=[2]",
+    "scheduler=multistep",
     "method.warmup_epochs=1",
 )
 """Three epochs on 200 digits, a second and a half."""

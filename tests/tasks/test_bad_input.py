@@ -80,15 +80,15 @@ REFUSED = {
     "detection.threshold=1.0": "detection.threshold must be in (0, 1), got 1.0",
     "detection.threshold=-1": "detection.threshold must be in (0, 1), got -1",
     # data
-    "dataset.train_subset=1348": "dataset.train_subset must be in [2, 1347], got 1348",
-    "dataset.train_subset=1": "dataset.train_subset must be in [2, 1347], got 1",
+    "dataset.train_subset=1": "dataset.train_subset must be at least 2, got 1",
     "data.batch_size=201": "batch_size must be in [2, 200] (200 training samples",
     "data.batch_size=0": "batch_size must be in [2, 200] (200 training samples",
     "data.eval_batch_size=0": "data.eval_batch_size must be at least 1, got 0",
     "data.resident=disk": "data.resident must be one of auto, device, host, got disk",
     "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in (0, 1), got 1",
     "dataset.views.strong=mixup": (
-        "dataset.views.strong must be one of autoaugment, randaugment, cutout, none, got 'mixup'"
+        "dataset.views.strong must be one of autoaugment, randaugment, geometric, cutout, none, "
+        "got 'mixup'"
     ),
     "dataset.views.padding=-1": "dataset.views.padding must be",
     # trainer

@@ -68,9 +68,10 @@ def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
     assert optimizer._target_ == "torch.optim.SGD"
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.02, 0.9, 5e-4)
     assert (scheduler.milestones, scheduler.gamma) == (milestones, 0.1)
-    assert cfg.network == {"_target_": "pmnar.networks.PreActResNet18", "width": 64}
+    network = {"_target_": "pmnar.networks.PreActResNet18", "width": 64, "stem_stride": 1}
+    assert cfg.network == network
     views = cfg.dataset.views
-    assert (views.padding, views.flip) == (8 if dataset == "mini_webvision" else 4, True)
+    assert (views.padding, views.flip) == (4, True)
     assert (views.strong, views.cutout) == ("autoaugment", 0)
     assert cfg.detection.threshold == 0.5
 
@@ -123,8 +124,8 @@ def test_network_of_the_command_line_beats_the_data_sets(composed: Composed, fir
 def test_recipe_changes_reach_all_that_follow_it(composed: Composed) -> None:
     cfg = composed("dataset.recipe.beta=0.25", "dataset.recipe.learning_rate=0.1")
     assert (cfg.method.beta, cfg.optimizer.lr) == (0.25, 0.1)
-    cosine = composed("scheduler=cosine", "trainer.max_epochs=7")
-    assert cosine.scheduler.T_max == 7
+    cosine = composed("scheduler=cosine", "dataset.recipe.max_epochs=7")
+    assert (cosine.scheduler.T_max, cosine.trainer.max_epochs) == (7, 7)
 
 
 def test_mistyped_key_is_refused(composed: Composed) -> None:

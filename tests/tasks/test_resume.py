@@ -169,7 +169,7 @@ FORBIDDEN = (
     "dataset.train_subset=100",
     "method.loss=ce",
     "optimizer.lr=0.5",
-    "scheduler.gamma=0.5",
+    "scheduler=cosine",
 )
 
 
@@ -184,6 +184,13 @@ def test_command_line_refuses_what_would_contradict_the_state(
         [line] = found.err.splitlines()
         assert line.startswith(f"error: {override} cannot be changed in a resumed run")
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*")} == before
+
+
+def test_a_cosine_schedule_is_not_outlived(short_run: Run, command: Callable[..., Command]) -> None:
+    folder = short_run("scheduler=cosine", "trainer.max_epochs=1")
+    found = command("train", f"resume={folder}", "trainer.max_epochs=4")
+    assert found.code == 2
+    assert found.err.startswith("error: trainer.max_epochs must be at most 3 in this resumed run")
 
 
 def test_command_line_shows_what_changed(

@@ -62,8 +62,8 @@ class ShuffledBatches(Sampler[Request]):
     """Global batches in a new random order each epoch, this rank's share of each.
 
     The batch size is that of all ranks together, so a recipe means the same on any number of
-    devices, and every rank sees the samples that it would see in a single process. A last batch
-    too small for two samples a rank is left out of the epoch (BatchNorm needs two).
+    devices (but for BatchNorm, which sees a rank's share unless `trainer.sync_batchnorm=true`).
+    A last batch too small for two samples a rank is left out of the epoch: BatchNorm needs two.
 
     Args:
         size: number of training samples, N.

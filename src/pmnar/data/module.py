@@ -2,14 +2,15 @@
 
 import getpass
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from filelock import FileLock
-from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
@@ -78,7 +79,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.num_workers, self.resident = num_workers, resident
         self.train_views: tuple[str, ...] = ("weak",)
         self.splits: dict[str, Split] = {}
-        self._on_device: dict[str, Tensor] = {}
+        self._on_device: dict[tuple[str, torch.device], Tensor] = {}
         self._resident: dict[str, bool] = {}
 
     def prepare_data(self) -> None:
@@ -196,15 +197,16 @@ class NoisyDataModule(L.LightningDataModule):
     def _images(self, split: str, device: torch.device, index: Tensor) -> Tensor:
         if not self._lives_on_device(split):
             return self.splits[split].images[index].to(device, non_blocking=True)
-        if split not in self._on_device:
-            self._on_device[split] = self.splits[split].images.to(device)
-        return self._on_device[split][index.to(device, non_blocking=True)]
+        images = self._placed(split, self.splits[split].images, device)
+        return images[index.to(device, non_blocking=True)]
 
     def _labels(self, split: str, device: torch.device) -> Tensor:
-        key = f"{split} labels"
-        if key not in self._on_device:
-            self._on_device[key] = self.splits[split].labels.to(device)
-        return self._on_device[key]
+        return self._placed(f"{split} labels", self.splits[split].labels, device)
+
+    def _placed(self, name: str, values: Tensor, device: torch.device) -> Tensor:
+        if (name, device) not in self._on_device:
+            self._on_device[name, device] = values.to(device)
+        return self._on_device[name, device]
 
     def _rank_and_world(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -213,21 +215,25 @@ class NoisyDataModule(L.LightningDataModule):
 
     def _epoch(self) -> int:
         assert self.trainer is not None
-        progress = self.trainer.fit_loop.epoch_progress.current
-        assert isinstance(progress, _ProcessedTracker)
-        return progress.processed
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        return int(progress.processed)
 
 
 def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
-    """Sorted positions `[subset]` of a random choice out of `size` samples, all without a subset.
+    """Sorted positions `[subset]` of a random choice out of `size` samples.
+
+    All of them without a subset, and, with a warning, where fewer are there than asked for.
 
     Raises:
-        InputError: fewer than 2 or more than `size` samples are asked for.
+        InputError: fewer than 2 samples are asked for.
     """
     if subset is None:
         return torch.arange(size)
-    if not 2 <= subset <= size:
-        raise InputError(f"dataset.train_subset must be in [2, {size}], got {subset}")
+    if subset < 2:
+        raise InputError(f"dataset.train_subset must be at least 2, got {subset}")
+    if subset > size:
+        warnings.warn(f"dataset.train_subset={subset}, but there are {size}: all", stacklevel=2)
+        return torch.arange(size)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(size)
     return torch.from_numpy(np.sort(order[:subset]))
 

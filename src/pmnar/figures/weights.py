@@ -20,13 +20,13 @@ from pmnar.figures.style import (
     shorten,
 )
 from pmnar.figures.tables import Metrics
+from pmnar.reweighting import STARVED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "weight_class_"
 MOST_NAMED = 25  # more bars than this are sorted, and only the lowest named
-STARVED = 0.1  # of the overall mean
 
 
 def weights_per_class(source: Metrics | pa.Table, class_names: Sequence[str] = ()) -> Figure:

@@ -12,10 +12,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
+from torchmetrics.classification import MulticlassAccuracy
 
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError, NonFiniteLossError
+from pmnar.methods.recall import ClassRecall
 from pmnar.runtime.gather import average_batch_norm, gather_rows, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
@@ -195,11 +196,17 @@ class NoisyLabelMethod(L.LightningModule):
     def _check_finite(self) -> None:
         # Of all ranks: they must stop together, not wait for one that has stopped.
         step = float(gather_rows(self._first_bad_step[None]).min())
-        if step < float("inf"):
-            raise NonFiniteLossError(
-                f"the loss is not finite at epoch {self.current_epoch + 1}, step {int(step)}; "
-                "lower optimizer.lr, or set method.gradient_clip"
-            )
+        # The last step's loss was finite and its update may still have thrown the networks off.
+        finite = torch.stack([p.isfinite().all() for p in self.networks.parameters()]).all()
+        if step < float("inf") or not finite:
+            place = f"step {int(step)}" if step < float("inf") else "its last step"
+            raise NonFiniteLossError(self._diverged(place))
+
+    def _diverged(self, place: str) -> str:
+        return (
+            f"the loss is not finite at epoch {self.current_epoch + 1}, {place}; "
+            "lower optimizer.lr, or set method.gradient_clip"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint belongs to: data set, method, classes, configuration."""
@@ -248,7 +255,10 @@ class NoisyLabelMethod(L.LightningModule):
             Kept until the networks are trained further.
         """
         if self.measurement is None:
-            self.measurement = self.ordered_pass(_confidence_and_prediction)
+            measured = self.ordered_pass(_confidence_and_prediction)
+            if not measured["confidence_first"].isfinite().all():
+                raise NonFiniteLossError(self._diverged("its last step"))
+            self.measurement = measured
         return self.measurement
 
     def _synchronise_statistics(self) -> None:
@@ -283,7 +293,7 @@ class NoisyLabelMethod(L.LightningModule):
             f"accuracy_{name}": MulticlassAccuracy(average="micro", **settings)
             for name in self.output_names
         }
-        metrics["recall_class"] = MulticlassRecall(average="none", **settings)
+        metrics["recall_class"] = ClassRecall(self.num_classes)
         return MetricCollection(metrics, compute_groups=False)
 
     def on_validation_start(self) -> None:

@@ -75,7 +75,9 @@ class PMNAR(NoisyLabelMethod):
         self.detach_target = detach_target
         self.views = ("weak", "strong") if beta > 0 else ("weak",)
         self.register_buffer("sample_weights", torch.ones(len(self.networks), len(self.labels)))
-        self.complementary = ComplementaryLabels(self.labels, self.num_classes)
+        self.complementary: ComplementaryLabels | None = None
+        if loss in ("ml", "pm"):
+            self.complementary = ComplementaryLabels(self.labels, self.num_classes)
         self._has_warned = False
 
     @property
@@ -102,6 +104,7 @@ class PMNAR(NoisyLabelMethod):
             return losses.cross_entropy(logits, batch.label)
         if self.loss == "nl":
             return losses.negative(logits, self._random_complementary(batch))
+        assert self.complementary is not None
         mask = self.complementary.mask(batch.indices)
         if self.loss == "ml":
             return losses.multi_negative(logits, mask)
@@ -129,24 +132,29 @@ class PMNAR(NoisyLabelMethod):
 
     def prepare_epoch(self, epoch: int) -> None:
         """After the warm-up: shrink the store, then weigh every sample anew."""
-        uses_store = self.loss in ("ml", "pm")
-        if epoch > self.warmup_epochs and (self.reweight or uses_store):
-            measured = self.measure()
-            self._shrink_store(measured)
-            if self.reweight:
-                self._reweight(measured)
-        self.record["complementary_size"] = self.complementary.mean_size()
+        if epoch > self.warmup_epochs:
+            self._shrink_store()
+            self._reweight()
+        if self.complementary is not None:
+            self.record["complementary_size"] = self.complementary.mean_size()
         self._record_weights()
 
-    def _shrink_store(self, measured: dict[str, Tensor]) -> None:
+    def _shrink_store(self) -> None:
+        """Discard from each sample's set the class that is predicted for it."""
+        if self.complementary is None:
+            return
+        measured = self.measure()
         names = tuple(self.networks) if self.discard_by == "both" else (self.discard_by,)
         everyone = torch.arange(len(self.labels), device=self.labels.device)
         for name in names:
             prediction = measured.get(f"prediction_{name}", measured["prediction_first"])
             self.complementary.discard(everyone, prediction)
 
-    def _reweight(self, measured: dict[str, Tensor]) -> None:
+    def _reweight(self) -> None:
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
+        if not self.reweight:
+            return
+        measured = self.measure()
         givers = list(self.networks)[::-1]
         for position, (name, giver) in enumerate(zip(self.networks, givers, strict=True)):
             confidence = measured[f"confidence_{giver}"]
@@ -163,13 +171,14 @@ class PMNAR(NoisyLabelMethod):
         means = self.sample_weights.double().mean(1).tolist()
         for name, mean in zip(self.networks, means, strict=True):
             self.record[f"mean_weight_{name}"] = mean
-        by_class = class_mean(self.sample_weights[0], self.labels, self.num_classes)
-        self.record |= {f"weight_class_{k}": w for k, w in enumerate(by_class.tolist())}
-        starved = starved_classes(by_class, means[0])
+        by_class = [class_mean(w, self.labels, self.num_classes) for w in self.sample_weights]
+        self.record |= {f"weight_class_{k}": w for k, w in enumerate(by_class[0].tolist())}
+        pairs = zip(by_class, means, strict=True)
+        starved = sorted({k for of_class, mean in pairs for k in starved_classes(of_class, mean)})
         if starved and not self._has_warned:
             self._has_warned = True
             named = ", ".join(self.class_names[k] for k in starved)
             rank_zero_warn(
-                f"the mean weight of class {named} fell below a tenth of the overall mean: the "
-                "method may be starving it; method.weight_balance=class gives every class the same"
+                f"the mean weight fell below a tenth of the overall mean for: {named}. The method "
+                "may be starving these classes; method.weight_balance=class gives all the same"
             )

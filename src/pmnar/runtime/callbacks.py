@@ -16,9 +16,11 @@ from torch import Tensor
 
 from pmnar.detection import detection_metrics, samples_table, write_samples
 from pmnar.methods.base import NoisyLabelMethod
+from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.files import write_text
 from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
 from pmnar.runtime.progress import SHOWN
+from pmnar.runtime.quiet import quieten
 
 PER_CLASS = ("weight_class_", "recall_class_")
 
@@ -58,7 +60,7 @@ class RunTables(Checkpoint):
 
     Args:
         folder: the run folder.
-        facts: what `summary.json` holds beyond the figures (names, seeds, versions, hardware).
+        facts: what `summary.json` holds beyond the figures (names, seeds, noise).
         samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
         threshold: of the detection.
     """
@@ -73,6 +75,10 @@ class RunTables(Checkpoint):
         self.folder, self.facts, self.threshold = folder, dict(facts), threshold
         self.samples = dict(samples)
         self.rows: list[Row] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Silence in every rank what was silenced in the first."""
+        quieten()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep the rows of a resumed run up to its checkpoint."""
@@ -133,6 +139,8 @@ class RunTables(Checkpoint):
             "epochs": int(last["epoch"]),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
+            "versions": versions(),
+            "hardware": hardware(),
         }
 
 

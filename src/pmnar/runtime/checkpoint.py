@@ -28,15 +28,23 @@ class SafeCheckpointIO(TorchCheckpointIO):
         self, path: _PATH, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read tensors and plain values only, on the CPU unless told otherwise."""
-        return read_checkpoint(Path(path), map_location or "cpu")
+        return _load(Path(path), map_location or "cpu")
 
 
-def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint, tensors and plain values only.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, tensors and plain values only, on the CPU.
 
     Raises:
         InputError: there is no such file, or it is not a checkpoint that can be read safely.
     """
+    content = _load(path, "cpu")
+    for key in ("state_dict", "pmnar"):
+        if not isinstance(content, dict) or key not in content:
+            raise InputError(f"{path} is not a checkpoint of this library: it has no {key}")
+    return content
+
+
+def _load(path: Path, map_location: Any) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"there is no checkpoint at {path}")
     try:
@@ -44,9 +52,6 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     except Exception as error:  # torch.load raises nearly anything where a file is none of its own
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from None
-    for key in ("state_dict", "pmnar"):
-        if not isinstance(content, dict) or key not in content:
-            raise InputError(f"{path} is not a checkpoint of this library: it has no {key}")
     return content
 
 

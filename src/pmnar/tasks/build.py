@@ -2,8 +2,6 @@
 
 import importlib.util
 import inspect
-import os
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -124,9 +122,9 @@ def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
 
 def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> L.Trainer:
     """The Trainer, with our checkpoints, loggers and strategy."""
-    _quieten()
     settings = dict(plain(cfg.trainer))
     check_precision(settings["precision"])
+    settings["accelerator"] = choose_accelerator(settings["accelerator"])
     check_devices(settings["accelerator"], settings["devices"])
     target = settings.pop("_target_")
     checkpoint = ModelCheckpoint(
@@ -143,6 +141,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
         **settings | {"strategy": build_strategy(settings)},
         callbacks=[*bar, *callbacks, checkpoint],
         logger=build_logger(cfg.logger, folder),
+        default_root_dir=folder,
         plugins=[SafeCheckpointIO()],
         use_distributed_sampler=False,
         inference_mode=False,
@@ -164,14 +163,20 @@ def build_strategy(settings: dict[str, Any]) -> Any:
     if name not in START_METHODS:
         allowed = ", ".join(START_METHODS)
         raise InputError(f"trainer.strategy must be one of {allowed}, got {name}")
-    devices = settings["devices"]
-    several = devices not in (1, "1") or settings["num_nodes"] > 1
-    if not several:
+    if planned_world_size(settings) == 1:
         return "auto"
     known = inspect.signature(DistributedDataParallel).parameters
     each_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {each_step: False, "start_method": START_METHODS[name]}
     return DDPStrategy(**options)
+
+
+def planned_world_size(settings: dict[str, Any]) -> int:
+    """Processes that will train together: nodes times devices, 2 where Lightning is to find out."""
+    devices = settings["devices"]
+    count = len(devices) if isinstance(devices, list) else devices
+    nodes: int = settings["num_nodes"]
+    return nodes * (int(count) if str(count).isdigit() else 2)
 
 
 def check_precision(precision: Any) -> None:
@@ -181,6 +186,13 @@ def check_precision(precision: Any) -> None:
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision} "
             "(fp16's gradient scaler would mis-scale the second network)"
         )
+
+
+def choose_accelerator(name: str) -> str:
+    """`auto` is CUDA where there is a GPU, else the CPU: Apple's lacks float64 and determinism."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def check_devices(accelerator: str, devices: Any) -> None:
@@ -227,16 +239,3 @@ def _instantiate(key: str, settings: dict[str, Any], **more: Any) -> Any:
             raise cause from None
         reason = str(error.__cause__ or error).splitlines()[0]
         raise InputError(f"{key}: {reason}") from error
-
-
-def _quieten() -> None:
-    """Silence advice of Lightning's that does not apply to images kept in memory."""
-    for message in (
-        ".*does not have many workers.*",
-        ".*Checkpoint directory .* exists and is not empty.*",
-        ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
-        ".*srun.*command is available.*",
-        ".*sync_dist=True.*",  # what is logged is already the same on every rank
-    ):
-        warnings.filterwarnings("ignore", message)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pmnar.detection import detection_metrics
 from pmnar.errors import InputError
+from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
+from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method, build_trainer
 from pmnar.tasks.resume import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
@@ -23,6 +26,7 @@ def evaluate(cfg: DictConfig) -> Result:
         `accuracy` by output (and `accuracy_<split>` for further test splits), `recall_per_class`
         of the first network, `detection`, `epochs`, `method` and `run`.
     """
+    quieten()
     if cfg.run is None:
         raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
     folder, path = locate(Path(cfg.run))
@@ -34,7 +38,7 @@ def evaluate(cfg: DictConfig) -> Result:
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data)
     method.load_state_dict(checkpoint["state_dict"])
-    trainer = build_trainer(config, folder, [])
+    trainer = build_trainer(config, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
     confidence = method.measure()["confidence_first"].cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
@@ -55,6 +59,14 @@ def evaluate(cfg: DictConfig) -> Result:
         },
         "detection": detection_metrics(confidence, method.labels.cpu(), true, threshold),
     }
+
+
+class _Measure(L.Callback):
+    """Makes the ordered pass while the networks are still on the device."""
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, NoisyLabelMethod)
+        pl_module.measure()
 
 
 def check_belongs(config: DictConfig, path: Path, folder: Path) -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from hydra import compose
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
@@ -17,6 +19,9 @@ from pmnar.tasks.train import Summary, train
 def train_job(cfg: DictConfig) -> None:
     """Train, and then the method of `compare=` on the same labels; print what came of it."""
     overrides = task_overrides()
+    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.strategy in ("auto", "ddp"):
+        # A rank that is a command of its own would run the whole sweep again.
+        cfg.trainer.strategy = "ddp_spawn"
     if cfg.compare is not None and cfg.trainer.devices != 1:
         raise InputError(
             f"compare={cfg.compare} needs trainer.devices=1; train method={cfg.compare} by a "

@@ -79,8 +79,19 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
         )
     if key == "data_dir":
         move_data(config, str(old), str(value))
+    check_epochs(config, key, value)
     OmegaConf.update(config, key, value)
     return [f"{key}: {old} → {value}"]
+
+
+def check_epochs(config: DictConfig, key: str, value: Any) -> None:
+    """Refuse more epochs than a cosine schedule was made for: its rate would climb again."""
+    horizon = config.scheduler.get("T_max")
+    if key == "trainer.max_epochs" and horizon is not None and value > horizon:
+        raise InputError(
+            f"trainer.max_epochs must be at most {horizon} in this resumed run, got {value}: its "
+            "learning rate has come down by then, and would climb again"
+        )
 
 
 def move_data(config: DictConfig, old: str, new: str) -> None:

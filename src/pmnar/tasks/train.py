@@ -1,7 +1,6 @@
 """Train a method: configuration in, run folder and summary out."""
 
 import json
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.data import NoisyDataModule
+from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
 from pmnar.runtime.checkpoint import read_checkpoint
-from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.files import write_text
+from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
 from pmnar.tasks.build import (
     build_datamodule,
@@ -27,11 +27,14 @@ from pmnar.tasks.build import (
     check_devices,
     check_precision,
     plain,
+    planned_world_size,
 )
 from pmnar.tasks.console import say
 from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
+THREADS = torch.get_num_threads()
+"""PyTorch's own choice, for a job of a sweep that follows one with another."""
 
 
 def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None = None) -> Summary:
@@ -40,11 +43,13 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     Returns:
         The content of `summary.json`; on a rank other than the first, an empty dictionary.
     """
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    quieten()
     check(cfg)
-    if cfg.threads is not None:
-        torch.set_num_threads(cfg.threads)
+    torch.set_num_threads(cfg.threads or THREADS)
     data = load_data(cfg)
+    check_batch_size(
+        data.batch_size, len(data.labels.given), planned_world_size(plain(cfg.trainer))
+    )
     method = build_method(cfg, data)
     method.identity = identity(cfg, data)
     if checkpoint is not None:
@@ -76,10 +81,11 @@ def check(cfg: DictConfig) -> None:
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
     if epochs < 1:
         raise InputError(f"trainer.max_epochs must be at least 1, got {epochs}")
-    if cfg.method.get("reweight") and warmup >= epochs:
+    waits = cfg.method.get("reweight") or cfg.method.get("loss") in ("ml", "pm")
+    if waits and warmup >= epochs:
         rank_zero_warn(
             f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
-            "the samples are never reweighted"
+            "the samples are never reweighted, their complementary labels never reduced"
         )
 
 
@@ -106,8 +112,6 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "class_names": list(data.class_names),
-        "noise": data.labels.name,
-        "noise_seed": data.labels.seed,
         "config": plain(cfg),
     }
 
@@ -132,8 +136,6 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         "run": str(folder),
-        "versions": versions(),
-        "hardware": hardware(),
     }
     samples = {
         "true": true,

@@ -1,0 +1,25 @@
+"""Every method with every network, through the task, on one batch of real digits."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+METHODS = ("ce", "nl", "ml", "pm", "ce_ar", "pm_ar", "pmnar_no_reg", "pmnar")
+NETWORKS = {
+    "small_cnn": ("network.width=8",),
+    "preact_resnet18": ("network.width=8",),
+    "timm": ("network.name=test_resnet",),
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("method", METHODS)
+def test_one_batch(method: str, network: str, run: Callable[..., Path]) -> None:
+    if network == "timm":
+        pytest.importorskip("timm")
+    folder = run(
+        *(f"method={method}", f"network={network}", *NETWORKS[network]),
+        *("trainer.fast_dev_run=true", "dataset.train_subset=100", "method.warmup_epochs=0"),
+    )
+    assert (folder / "samples.parquet").is_file()
