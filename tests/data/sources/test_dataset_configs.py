@@ -54,6 +54,8 @@ def test_recipe_is_consistent(name: str) -> None:
     assert recipe["milestones"][1] < recipe["max_epochs"]
     assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
     assert config["views"]["padding"] < config["image_shape"][1]
-    [override] = config["defaults"]
-    network = override["override /network@_global_.network"]
-    assert (CONF / "network" / f"{network}.yaml").is_file()
+    chosen = {key: name for entry in config["defaults"] for key, name in entry.items()}
+    assert "override /network@_global_.network" in chosen
+    for key, name in chosen.items():
+        group = key.rsplit(".", 1)[-1]
+        assert (CONF / group / f"{name}.yaml").is_file()
