@@ -48,6 +48,7 @@ def run(method: str, balance: str, seed: int, overrides: list[str]) -> Result:
         "weight_balance": balance if method in REWEIGHTED else "–",
         "noise": summary["noise"],
         "hardware": summary["hardware"],
+        "date": datetime.now(UTC).date().isoformat(),
         "versions": summary["versions"],
     }
 
@@ -66,15 +67,15 @@ def table(results: list[Result], command: str) -> str:
         cells += [f"{recall:.2f}" for recall in r["recall_per_class"].values()]
         lines.append(_line(cells))
     last = results[-1]
-    machine = ", ".join(str(value) for value in last["hardware"].values())
+    hardware = last["hardware"]
+    machine = f"{hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores"
     versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
     note = (
         "Accuracy of the first network on the test set in %, and of the ensemble (mean of the last "
         "10 epochs); F1 of noise detection after the last epoch; then the first network's recall "
         "of each class, mean of the last 10 epochs."
     )
-    today = datetime.now(UTC).date().isoformat()
-    source = f"`{command}`, {today}, {machine} ({versions})."
+    source = f"`{command}`, {last['date']}, {machine} ({versions})."
     return "\n".join([*lines, "", note, "", source, ""])
 
 
@@ -93,11 +94,9 @@ def main() -> None:
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--balances", default="none,class")
     parser.add_argument("--seeds", default="1")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     overrides: list[str] = list(args.overrides)
-    overrides.append(f"threads={args.threads}")
     stored = args.out.with_suffix(".json")
     results: list[Result] = json.loads(stored.read_text()) if stored.is_file() else []
     done = {(r["method"], r["weight_balance"], r["seed"]) for r in results}
