@@ -10,12 +10,13 @@ ROOT = Path(__file__).parents[1] / "src" / "pmnar"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 MATHS = {"losses", "reweighting", "complementary", "noise", "networks", "augment"}
-LOW = MATHS | {"runtime", "errors"}
+LEAVES = {"errors", "files"}
+LOW = MATHS | LEAVES | {"runtime"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "errors": set(),
-    **{room: {"errors"} for room in MATHS},
-    "runtime": {"errors"},
+    **{room: set() for room in LEAVES},
+    **dict.fromkeys(MATHS, LEAVES),
+    "runtime": LEAVES,
     "data": LOW,
     "detection": LOW,
     "methods": LOW | {"data"},

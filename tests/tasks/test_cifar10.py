@@ -20,7 +20,7 @@ with initialize_config_dir(str(config_dir()), version_base="1.3"):
     cfg = compose("config", sys.argv[1:])
 summary = train(cfg)
 assert summary["epochs"] == 2 and summary["parameters"] == 11_171_274
-assert summary["detection"]["actual_noise_rate"] == 0.5
+assert abs(summary["detection"]["actual_noise_rate"] - 0.5) < 0.01  # a share of each class, rounded
 print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
 

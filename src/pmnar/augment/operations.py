@@ -3,8 +3,8 @@
 Results are bit for bit those of torchvision's per-image kernels (nearest interpolation, zeros
 outside). An operation at one magnitude is a table where it can be: the pixel that each pixel
 copies (geometry), or the value that each value becomes. Both are read off torchvision's kernels,
-once, on the host. So a batch takes one gather whatever the number of magnitudes in it, a GPU
-gives what a CPU gives, and nothing waits for the device.
+once, on the host. So a batch takes one gather whatever the number of magnitudes in it, and nothing
+waits for the device.
 """
 
 import math

@@ -1,6 +1,5 @@
 """The table of training samples, `samples.parquet`: a row a sample."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from pmnar.detection.metrics import is_called
 from pmnar.errors import InputError
+from pmnar.files import replacing
 
 THRESHOLD = b"threshold"
 
@@ -75,12 +75,8 @@ def samples_table(
 def write_samples(path: Path, table: pa.Table) -> None:
     """Write the table whole or not at all: a file beside it takes its place when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as beside:
         pq.write_table(table, beside, compression="zstd")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_samples(path: Path) -> pa.Table:

@@ -227,7 +227,7 @@ class NoisyLabelMethod(L.LightningModule):
         """
         self._synchronise_statistics()
         datamodule: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
-        was_training = {name: network.training for name, network in self.networks.items()}
+        modes = [(module, module.training) for module in self.networks.modules()]
         self.networks.eval()
 
         def visits(rank: int, world: int) -> Iterator[dict[str, Tensor]]:
@@ -238,8 +238,8 @@ class NoisyLabelMethod(L.LightningModule):
             visited = list(visits(self.global_rank, self.trainer.world_size))
             # A rank without a batch learns the shapes from another's, and adds no rows.
             shapes = visited[0] if visited else next(visits(0, 1))
-        for name, network in self.networks.items():
-            network.train(was_training[name])
+        for module, mode in modes:  # one by one: a layer may be frozen on purpose
+            module.training = mode
         return {
             name: gather_rows(torch.cat([empty[:0], *(found[name] for found in visited)]))
             for name, empty in shapes.items()

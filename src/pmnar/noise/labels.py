@@ -1,7 +1,6 @@
 """The given labels of a run: what noise made, and the file that shares them."""
 
 import json
-import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pmnar.errors import InputError
+from pmnar.files import replacing
 from pmnar.noise.base import FloatArray, IntArray, check_labels
 
 FORMAT = 1
@@ -98,13 +98,8 @@ class NoisyLabels:
         arrays |= {"given": self.given, "index": self.index}
         if self.true is not None:
             arrays["true"] = self.true
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with temporary.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(path) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> "NoisyLabels":

@@ -15,9 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from pmnar.detection import detection_metrics, samples_table, write_samples
+from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.facts import hardware, versions
-from pmnar.runtime.files import write_text
 from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
 from pmnar.runtime.progress import SHOWN
 from pmnar.runtime.quiet import quieten

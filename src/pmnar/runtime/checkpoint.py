@@ -9,7 +9,7 @@ from lightning.fabric.utilities.types import _PATH
 from torch import Tensor
 
 from pmnar.errors import InputError
-from pmnar.runtime.files import replacing
+from pmnar.files import replacing
 
 
 class SafeCheckpointIO(TorchCheckpointIO):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from pmnar.runtime.files import write_text
+from pmnar.files import write_text
 
 Row = dict[str, float]
 LAST = 10

@@ -13,10 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
+from pmnar.files import write_text
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
 from pmnar.runtime.checkpoint import read_checkpoint
-from pmnar.runtime.files import write_text
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
 from pmnar.tasks.build import (

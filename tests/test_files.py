@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pmnar.runtime.files import replacing, write_text
+from pmnar.files import replacing, write_text
 
 
 def test_a_file_takes_the_old_one_s_place(tmp_path: Path) -> None:
