@@ -191,7 +191,7 @@ class Watched(PMNAR):
         super().on_train_epoch_end()
         self.rows.append(dict(self.record))
 
-    def sample_losses(self, batch: Batch) -> dict[str, Tensor]:
+    def sample_losses(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
         self.batches.append(batch)
         return super().sample_losses(batch)
 
@@ -206,6 +206,11 @@ def train_batches(data: NoisyDataModule, epoch: int = 0) -> Iterator[Batch]:
 def same_state(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
     """Whether two states are equal to the bit."""
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def terms_of(method: PMNAR, batch: Batch) -> dict[str, Tensor]:
+    """All terms of a batch's loss, whatever their groups."""
+    return {name: term for terms in method.sample_losses(batch) for name, term in terms.items()}
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:

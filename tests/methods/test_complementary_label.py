@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import Tensor
-from toy import ABLATIONS, BATCH, Watched, make_data, make_method, train_batches
+from toy import ABLATIONS, BATCH, Watched, make_data, make_method, terms_of, train_batches
 
 from pmnar import losses
 from pmnar.data import Batch, Share
@@ -18,7 +18,7 @@ def complementary_labels(monkeypatch: pytest.MonkeyPatch, method: Watched, batch
         return logits[:, 0]
 
     monkeypatch.setattr(losses, "negative", spy)
-    method.sample_losses(batch)
+    terms_of(method, batch)
     return given[0]
 
 

@@ -20,6 +20,7 @@ from toy import (
     sets,
     state,
     store_of,
+    terms_of,
     train_batches,
 )
 
@@ -89,7 +90,7 @@ def test_an_ablation_s_loss_is_its_row_of_the_table(name: str) -> None:
     for batch in train_batches(data):
         views = batch.views if settings["beta"] else batch.views[:1]
         batch = batch._replace(views=views)
-        found = method.sample_losses(batch)
+        found = terms_of(method, batch)
         target = torch.stack([net(batch.views[0]).softmax(-1) for net in method.networks.values()])
         total = torch.zeros(BATCH)
         for position, (network_name, net) in enumerate(method.networks.items()):
@@ -220,7 +221,7 @@ def test_the_target_gets_a_gradient_only_where_asked(detach: bool) -> None:
 
     for network in method.networks.values():
         network.register_forward_hook(keep)
-    loss = method.sample_losses(next(train_batches(data)))["loss_consistency"]
+    loss = terms_of(method, next(train_batches(data)))["loss_consistency"]
     torch.autograd.backward(loss.sum())
     weak, strong = outputs[:2], outputs[2:]
     assert all(z.grad is not None and z.grad.any() for z in strong)

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -24,6 +26,7 @@ NETWORK_NAMES = ("first", "second")
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
+Terms = dict[str, Tensor]
 Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
 
 
@@ -92,8 +95,14 @@ class NoisyLabelMethod(L.LightningModule):
 
     # -- what a method gives ----------------------------------------------------------------------
 
-    def sample_losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The terms of the loss by name, each `[B]`; their sum is minimised."""
+    loss_groups: int = 1
+
+    def sample_losses(self, batch: Batch) -> Iterator[Terms]:
+        """The terms of the loss by name, each `[B]`, in `loss_groups` groups; the sum is minimised.
+
+        A group is back-propagated, and its graph freed, before the next is asked for: what stays
+        in memory is the largest group's graph. Every group must reach all networks' parameters.
+        """
         raise NotImplementedError
 
     def prepare_epoch(self, epoch: int) -> None:
@@ -120,19 +129,30 @@ class NoisyLabelMethod(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One joint backward of all networks, one step."""
+        """One joint backward of all networks for each group of terms, then one step."""
         share = batch.share
         assert share is not None
-        terms = self.sample_losses(batch)
-        total = torch.stack(list(terms.values())).sum(0)
-        # DDP averages gradients over ranks: so scaled, the average is the global batch's mean.
-        loss = total.sum() * (share.world / share.size)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         optimizer.zero_grad()
-        self.manual_backward(loss)
+        found: Terms = {}
+        for number, terms in enumerate(self.sample_losses(batch), start=1):
+            total = torch.stack(list(terms.values())).sum(0)
+            with self._gradient_exchange(number == self.loss_groups):
+                # DDP averages gradients over ranks: so scaled, that is the global batch's mean.
+                self.manual_backward(total.sum() * (share.world / share.size))
+            found |= {name: values.detach() for name, values in terms.items()}
         optimizer.step()
-        self._accumulate({"loss": total, **terms}, batch_idx)
+        found["loss"] = torch.stack(list(found.values())).sum(0)
+        self._accumulate(found, batch_idx)
+
+    def _gradient_exchange(self, wanted: bool) -> AbstractContextManager[None]:
+        """Ranks exchange gradients once a step, after its last backward."""
+        strategy = self.trainer.strategy
+        if wanted or not isinstance(strategy, ParallelStrategy):
+            return nullcontext()
+        blocked: AbstractContextManager[None] = strategy.block_backward_sync()
+        return blocked
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip each network's gradient on its own."""

@@ -1,5 +1,6 @@
 """PMNAR: positive and multi-negative learning with adaptive reweighting, and its ablations."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pmnar import losses
 from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
-from pmnar.methods.base import NoisyLabelMethod
+from pmnar.methods.base import NoisyLabelMethod, Terms
 from pmnar.reweighting import (
     adaptive_weights,
     balance_classes,
@@ -74,6 +75,8 @@ class PMNAR(NoisyLabelMethod):
         self.weight_balance, self.discard_by = weight_balance, discard_by
         self.detach_target = detach_target
         self.views = ("weak", "strong") if beta > 0 else ("weak",)
+        # The weak views' terms, then the strong views', unless the target's graph ties them.
+        self.loss_groups = 2 if beta > 0 and detach_target else 1
         self.register_buffer("sample_weights", torch.ones(len(self.networks), len(self.labels)))
         self.complementary: ComplementaryLabels | None = None
         if loss in ("ml", "pm"):
@@ -87,7 +90,7 @@ class PMNAR(NoisyLabelMethod):
 
     # -- the loss ---------------------------------------------------------------------------------
 
-    def sample_losses(self, batch: Batch) -> dict[str, Tensor]:
+    def sample_losses(self, batch: Batch) -> Iterator[Terms]:
         """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
         logits = {name: network(batch.views[0]) for name, network in self.networks.items()}
         terms = {
@@ -95,9 +98,13 @@ class PMNAR(NoisyLabelMethod):
             * self._supervised(z, batch)
             for position, (name, z) in enumerate(logits.items())
         }
+        target = torch.stack([z.float().softmax(-1) for z in logits.values()]).mean(0)
+        if self.loss_groups == 2:
+            yield terms
+            target, terms = target.detach(), {}
         if self.beta > 0:
-            terms["loss_consistency"] = self.beta * self._consistency(logits, batch.views[1])
-        return terms
+            terms["loss_consistency"] = self.beta * self._consistency(batch.views[1], target)
+        yield terms
 
     def _supervised(self, logits: Tensor, batch: Batch) -> Tensor:
         if self.loss == "ce":
@@ -119,12 +126,8 @@ class PMNAR(NoisyLabelMethod):
         mine = share.take(offset).to(batch.label.device, non_blocking=True)
         return (batch.label + mine) % self.num_classes
 
-    def _consistency(self, weak_logits: dict[str, Tensor], strong: Tensor) -> Tensor:
+    def _consistency(self, strong: Tensor, target: Tensor) -> Tensor:
         """Every network's divergence on the strong view from the pair's weak-view mean (Eq. 9)."""
-        weak = {name: z.float().softmax(-1) for name, z in weak_logits.items()}
-        target = torch.stack(list(weak.values())).mean(0)
-        if self.detach_target:
-            target = target.detach()
         divergences = [losses.consistency(net(strong), target) for net in self.networks.values()]
         return torch.stack(divergences).sum(0)
 
