@@ -42,9 +42,11 @@ def run(method: str, balance: str, seed: int, overrides: list[str]) -> Result:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("config", [*quiet, *overrides, *mine])
     summary = train(cfg)
-    keys = ("method", "seed", "accuracy", "detection", "recall_per_class", "epochs", "seconds")
+    keys = ("method", "seed", "accuracy", "detection", "epochs", "seconds")
+    recall = {name: found["mean_last_10"] for name, found in summary["recall_per_class"].items()}
     return {
         **{key: summary[key] for key in keys},
+        "recall_per_class": recall,
         "weight_balance": balance if method in REWEIGHTED else "–",
         "noise": summary["noise"],
         "hardware": summary["hardware"],

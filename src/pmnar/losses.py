@@ -51,7 +51,10 @@ def multi_negative(logits: Tensor, complementary: Tensor) -> Tensor:
 
 
 def positive_and_multi_negative(logits: Tensor, labels: Tensor, complementary: Tensor) -> Tensor:
-    """`−log p_y − Σ_S log(1 − p_k)` (PMNAR, Eq. 7). Returns `[B]`, at least 0."""
+    """`−log p_y − Σ_S log(1 − p_k)` (PMNAR, Eq. 7). Returns `[B]`, at least 0.
+
+    `labels`: int64 `[B]`; `complementary`: the set S of each sample, bool `[B, K]`.
+    """
     return cross_entropy(logits, labels) + multi_negative(logits, complementary)
 
 

@@ -64,7 +64,10 @@ def test_unknown_truth() -> None:
     labels = inject(Clean(), CLEAN, 1, truth_known=False)
     assert labels.true is None
     assert labels.actual_rate is None
-    assert labels.describe() == "clean: nominal 0.0 %, actual unknown (100 labels), seed 1"
+    assert (
+        labels.describe()
+        == "clean: nominal 0.0 %, actual unknown (100 labels, as they are), seed 1"
+    )
     with pytest.raises(InputError, match="needs true labels"):
         labels.transition_matrix()
 

@@ -53,8 +53,9 @@ CAPTIONS = {
     ),
 }
 ABOUT_ACCURACY = (
-    "Percent of the test set. The best epoch is chosen on that same test set: compare it with "
-    "other best epochs only."
+    "Percent of the test set, against its own labels: where the training labels come from an "
+    "untrusted folder, so do these. The best epoch is chosen on that same test set: compare it "
+    "with other best epochs only."
 )
 ABOUT_DETECTION = (
     "A training sample is called mislabelled when the confidence in its given label is below the "

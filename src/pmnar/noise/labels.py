@@ -83,7 +83,7 @@ class NoisyLabels:
         """`sym50: nominal 50.0 %, actual 50.0 % (25,000 of 50,000 labels), seed 1`."""
         parts = [] if self.nominal_rate is None else [f"nominal {_percent(self.nominal_rate)}"]
         if self.true is None or self.actual_rate is None:
-            parts.append(f"actual unknown ({len(self.given):,} labels)")
+            parts.append(f"actual unknown ({len(self.given):,} labels, as they are)")
         else:
             wrong = int(np.sum(self.given != self.true))
             share = _percent(self.actual_rate)

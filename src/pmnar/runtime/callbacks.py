@@ -133,8 +133,8 @@ class RunTables(Checkpoint):
                 f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")
                 for split in method.test_names[1:]
             },
-            "recall_per_class": _last_ten_of_each(self.rows, "recall_class_", method.class_names),
-            "weight_per_class": _last_ten_of_each(self.rows, "weight_class_", method.class_names),
+            "recall_per_class": _of_each(self.rows, "recall_class_", method.class_names),
+            "weight_per_class": _of_each(self.rows, "weight_class_", method.class_names),
             "detection": {"threshold": self.threshold, **detection},
             "epochs": int(last["epoch"]),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
@@ -150,12 +150,12 @@ def _accuracies(
     return {name: summarise(rows, f"accuracy_{name}{suffix}") for name in outputs}
 
 
-def _last_ten_of_each(
+def _of_each(
     rows: Sequence[Row], prefix: str, class_names: Sequence[str]
-) -> dict[str, float]:
-    """Mean over the last ten epochs of a per-class column, by class name; empty without it."""
-    means = (summarise(rows, f"{prefix}{k}").get("mean_last_10") for k in range(len(class_names)))
-    return {name: mean for name, mean in zip(class_names, means, strict=True) if mean is not None}
+) -> dict[str, dict[str, float]]:
+    """Best, last and mean of last 10 of a per-class column, by class name; empty without it."""
+    found = (summarise(rows, f"{prefix}{k}") for k in range(len(class_names)))
+    return {name: values for name, values in zip(class_names, found, strict=True) if values}
 
 
 def is_last_epoch(trainer: L.Trainer) -> bool:

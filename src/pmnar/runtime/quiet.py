@@ -1,7 +1,8 @@
-"""Silence where a library's advice does not apply."""
+"""Warnings: none where a library's advice does not apply, the others on a line each."""
 
 import logging
 import warnings
+from typing import Any
 
 MESSAGES = (
     ".*does not have many workers.*",  # the images are in memory
@@ -12,8 +13,15 @@ MESSAGES = (
 )
 
 
+def _on_a_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None
+) -> str:
+    return f"warning: {message}\n"
+
+
 def quieten() -> None:
     """In this process: a rank that was spawned has to be told again."""
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)
+    warnings.formatwarning = _on_a_line
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

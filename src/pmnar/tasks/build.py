@@ -25,6 +25,7 @@ from pmnar.runtime.checkpoint import SafeCheckpointIO
 from pmnar.runtime.progress import ProgressBar
 from pmnar.runtime.run_folder import CHECKPOINT
 
+MISSING = "Missing mandatory value: "
 PRECISIONS = ("32-true", "bf16-mixed")
 START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 
@@ -238,4 +239,6 @@ def _instantiate(key: str, settings: dict[str, Any], **more: Any) -> Any:
         if cause is not None:
             raise cause from None
         reason = str(error.__cause__ or error).splitlines()[0]
+        if reason.startswith(MISSING):
+            raise InputError(f"{key}.{reason.removeprefix(MISSING)} must be set") from None
         raise InputError(f"{key}: {reason}") from error

@@ -27,7 +27,10 @@ def decimal(value: float | None) -> str:
 
 def accuracy_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
     """Test accuracy of each method's outputs: best epoch, last epoch, mean of the last ten."""
-    table = Table(title="Test accuracy", title_justify="left", title_style="bold")
+    title = "Test accuracy"
+    if not all(_truth_known(summary) for summary in summaries):
+        title += ", against labels that are as untrusted as the training set's"
+    table = Table(title=title, title_justify="left", title_style="bold")
     for column in ("method", "output"):
         table.add_column(column)
     for column in ("best", "last", "mean of last 10"):
@@ -57,10 +60,23 @@ def detection_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def _truth_known(summary: Mapping[str, Any]) -> bool:
+    return "actual_rate" in summary["noise"]
+
+
 def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
     """The tables of one or several runs on the same labels, and where their files are."""
     CONSOLE.print(accuracy_table(summaries))
-    CONSOLE.print(detection_table(summaries))
+    if any(_truth_known(summary) for summary in summaries):
+        CONSOLE.print(detection_table(summaries))
+    else:
+        for summary in summaries:
+            share = summary["detection"]["estimated_noise_rate"]
+            count = round(share * summary["samples"])
+            say(
+                f"{summary['method']}: {count:,} of {summary['samples']:,} training labels look "
+                f"wrong ({percent(share)}); samples.parquet names them"
+            )
     for summary in summaries:
         seconds = summary["seconds"]
         say(

@@ -29,7 +29,7 @@ def evaluate(cfg: DictConfig) -> Result:
     quieten()
     if cfg.run is None:
         raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
-    folder, path = locate(Path(cfg.run))
+    folder, path = locate(Path(cfg.run), "run")
     path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
     checkpoint = read_checkpoint(path)
     config = run_config(saved_config(checkpoint), cfg, folder)

@@ -19,9 +19,11 @@ from pmnar.tasks.train import Summary, train
 def train_job(cfg: DictConfig) -> None:
     """Train, and then the method of `compare=` on the same labels; print what came of it."""
     overrides = task_overrides()
-    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.strategy in ("auto", "ddp"):
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        say(f"job {HydraConfig.get().job.num}: {' '.join(overrides)}")
         # A rank that is a command of its own would run the whole sweep again.
-        cfg.trainer.strategy = "ddp_spawn"
+        if cfg.trainer.strategy in ("auto", "ddp"):
+            cfg.trainer.strategy = "ddp_spawn"
     if cfg.compare is not None and cfg.trainer.devices != 1:
         raise InputError(
             f"compare={cfg.compare} needs trainer.devices=1; train method={cfg.compare} by a "

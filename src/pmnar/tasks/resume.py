@@ -45,14 +45,12 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     return Resumed(config, folder, checkpoint, tuple(changes))
 
 
-def locate(place: Path) -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `place` means."""
+def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `place`, the value of `key`, means."""
     if place.is_dir():
         return place.absolute(), place.absolute() / CHECKPOINT
     if not place.is_file():
-        raise InputError(
-            f"resume must be a run folder or a checkpoint; there is nothing at {place}"
-        )
+        raise InputError(f"{key} must be a run folder or a checkpoint; there is nothing at {place}")
     inside = place.parent.name == CHECKPOINT.parent.name
     return (place.parent.parent if inside else place.parent).absolute(), place.absolute()
 
@@ -90,7 +88,8 @@ def check_epochs(config: DictConfig, key: str, value: Any) -> None:
     if key == "trainer.max_epochs" and horizon is not None and value > horizon:
         raise InputError(
             f"trainer.max_epochs must be at most {horizon} in this resumed run, got {value}: its "
-            "learning rate has come down by then, and would climb again"
+            "learning rate has come down by then, and would climb again; to train longer, begin a "
+            f"new run with dataset.recipe.max_epochs={value}"
         )
 
 

@@ -85,7 +85,9 @@ def check(cfg: DictConfig) -> None:
     if waits and warmup >= epochs:
         rank_zero_warn(
             f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
-            "the samples are never reweighted, their complementary labels never reduced"
+            "the samples are never reweighted, their complementary labels never reduced. "
+            f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
+            "run whose learning rate comes down too"
         )
 
 
@@ -150,7 +152,11 @@ def announce(
 ) -> None:
     """Say what is about to be trained, and where."""
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
-    say(f"[bold]{cfg.method.name}[/] on {cfg.dataset.name}, {len(data.labels.given):,} images")
+    held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
+    say(
+        f"[bold]{cfg.method.name}[/] on {cfg.dataset.name}, "
+        f"{len(data.labels.given):,} images to train on, {held_out}"
+    )
     say(f"noise    {data.labels.describe()}")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
