@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from pmnar.noise import NoisyLabels
 from pmnar.tasks import cli
+from pmnar.tasks.console import say
 
 
 class Result(NamedTuple):
@@ -171,3 +172,10 @@ def test_console_script_finds_its_configs_elsewhere(
     assert done.code == 0, done.err
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
     assert len(list(tmp_path.rglob("summary.json"))) == 1
+
+
+def test_brackets_in_what_is_said_are_not_taken_for_markup(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("a class called [red], a folder called [/tmp]")
+    assert capsys.readouterr().out == "a class called [red], a folder called [/tmp]\n"

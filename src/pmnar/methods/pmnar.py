@@ -98,11 +98,11 @@ class PMNAR(NoisyLabelMethod):
             * self._supervised(z, batch)
             for position, (name, z) in enumerate(logits.items())
         }
-        target = torch.stack([z.float().softmax(-1) for z in logits.values()]).mean(0)
-        if self.loss_groups == 2:
-            yield terms
-            target, terms = target.detach(), {}
         if self.beta > 0:
+            target = torch.stack([z.float().softmax(-1) for z in logits.values()]).mean(0)
+            if self.detach_target:
+                yield terms
+                target, terms = target.detach(), {}
             terms["loss_consistency"] = self.beta * self._consistency(batch.views[1], target)
         yield terms
 

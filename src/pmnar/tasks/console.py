@@ -11,8 +11,8 @@ ACCURACIES = ("best", "last", "mean_last_10")
 
 
 def say(text: str) -> None:
-    """Print a line; `[bold]` and the like are markup."""
-    CONSOLE.print(text)
+    """Print a line as it is: paths, overrides and class names may hold brackets."""
+    CONSOLE.print(text, markup=False)
 
 
 def percent(value: float | None) -> str:

@@ -154,7 +154,7 @@ def announce(
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
     say(
-        f"[bold]{cfg.method.name}[/] on {cfg.dataset.name}, "
+        f"{cfg.method.name} on {cfg.dataset.name}, "
         f"{len(data.labels.given):,} images to train on, {held_out}"
     )
     say(f"noise    {data.labels.describe()}")
