@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from allocations import Allocations
 from torch import Tensor, nn
 from toy import ABLATIONS, SIZE, fit, make_data, make_method, same_state, state
 
@@ -62,6 +63,18 @@ def test_the_ordered_pass_leaves_the_networks_as_they_were(training: bool) -> No
     assert all(m.training == training for m in method.networks["first"].modules())
     assert method.networks["second"].training
     assert not found["first"].requires_grad
+
+
+def test_the_ordered_pass_makes_room_for_its_results_once() -> None:
+    data = make_data()
+    method = make_method(data, **TWO)
+    fit(method, data)
+    with Allocations() as allocations:
+        found = method.ordered_pass(lambda p, batch: {"wide": batch.label[:, None].repeat(1, 1000)})
+    wide = data.splits["train"].labels[:, None].expand(-1, 1000)
+    assert torch.equal(found["wide"], wide)
+    whole = SIZE * 1000 * wide.itemsize
+    assert [made for made in allocations.made if made > whole / 2] == [whole]
 
 
 def test_measure_gives_confidence_and_prediction() -> None:

@@ -114,17 +114,23 @@ class OrderedBatches(Sampler[Request]):
     def __init__(
         self, split: str, size: int, batch_size: int, rank: int = 0, world: int = 1
     ) -> None:
-        self.split, self.size, self.batch_size = split, size, batch_size
-        count = -(-size // batch_size)
-        self.batches = range(rank * count // world, (rank + 1) * count // world)
+        self.split, self.batch_size = split, batch_size
+        self.block = rank_block(size, batch_size, rank, world)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.block[:: self.batch_size])
 
     def __iter__(self) -> Iterator[Request]:
-        for number in self.batches:
-            start = number * self.batch_size
-            yield Request(self.split, torch.arange(start, min(start + self.batch_size, self.size)))
+        for start in self.block[:: self.batch_size]:
+            stop = min(start + self.batch_size, self.block.stop)
+            yield Request(self.split, torch.arange(start, stop))
+
+
+def rank_block(size: int, batch_size: int, rank: int, world: int) -> range:
+    """The samples, out of `range(size)`, of a rank's `OrderedBatches`; empty if it has none."""
+    batches = -(-size // batch_size)
+    start, stop = (share * batches // world * batch_size for share in (rank, rank + 1))
+    return range(min(start, size), min(stop, size))
 
 
 class Gather(Dataset[Request]):

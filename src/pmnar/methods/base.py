@@ -16,10 +16,15 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from pmnar.data.batches import Batch
+from pmnar.data.batches import Batch, rank_block
 from pmnar.errors import InputError, NonFiniteLossError
 from pmnar.methods.recall import ClassRecall
-from pmnar.runtime.gather import average_batch_norm, gather_rows, sum_over_ranks
+from pmnar.runtime.gather import (
+    average_batch_norm,
+    exchange_blocks,
+    least_over_ranks,
+    sum_over_ranks,
+)
 from pmnar.runtime.seeding import derive_seed
 
 NETWORK_NAMES = ("first", "second")
@@ -31,10 +36,16 @@ Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
 
 
 class OrderedData(Protocol):
-    """What a method asks of the data module beyond Lightning's loaders."""
+    """What a method asks of the data module beyond Lightning's loaders.
+
+    Attributes:
+        eval_batch_size: samples in an ordered batch; with the ranks' number, who visits which.
+    """
+
+    eval_batch_size: int
 
     def ordered_batches(self, device: torch.device, rank: int, world: int) -> Iterable[Batch]:
-        """A rank's share of the training set, in order, without augmentation."""
+        """A rank's `rank_block` of the training set, in order, without augmentation."""
 
 
 class NoisyLabelMethod(L.LightningModule):
@@ -197,6 +208,7 @@ class NoisyLabelMethod(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Check and record the losses, step the schedule, prepare the next epoch."""
         self._check_finite()
+        self._synchronise_statistics()
         names = list(self._sums)
         sums = sum_over_ranks(torch.stack([self._sums[name] for name in names])).tolist()
         totals = dict(zip(names, sums, strict=True))
@@ -215,7 +227,7 @@ class NoisyLabelMethod(L.LightningModule):
 
     def _check_finite(self) -> None:
         # Of all ranks: they must stop together, not wait for one that has stopped.
-        step = float(gather_rows(self._first_bad_step[None]).min())
+        step = float(least_over_ranks(self._first_bad_step))
         # The last step's loss was finite and its update may still have thrown the networks off.
         finite = torch.stack([p.isfinite().all() for p in self.networks.parameters()]).all()
         if step < float("inf") or not finite:
@@ -246,24 +258,29 @@ class NoisyLabelMethod(L.LightningModule):
             What `visit` gave, over all samples in their order, `[N, ...]`, the same on every rank.
         """
         self._synchronise_statistics()
-        datamodule: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        data: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        size, rank, world = len(self.labels), self.global_rank, self.trainer.world_size
         modes = [(module, module.training) for module in self.networks.modules()]
         self.networks.eval()
 
-        def visits(rank: int, world: int) -> Iterator[dict[str, Tensor]]:
-            for batch in datamodule.ordered_batches(self.device, rank, world):
-                yield visit(self.probabilities(batch.views[0]), batch)
+        def visits(rank: int, world: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+            for batch in data.ordered_batches(self.device, rank, world):
+                yield batch.indices, visit(self.probabilities(batch.views[0]), batch)
 
+        results: dict[str, Tensor] = {}
         with self.trainer.precision_plugin.forward_context():
-            visited = list(visits(self.global_rank, self.trainer.world_size))
-            # A rank without a batch learns the shapes from another's, and adds no rows.
-            shapes = visited[0] if visited else next(visits(0, 1))
+            for indices, found in visits(rank, world):
+                results = results or _room_for(found, size)
+                for name, rows in found.items():
+                    results[name][indices] = rows
+            # A rank without a batch learns the shapes from another's.
+            results = results or _room_for(next(visits(0, 1))[1], size)
         for module, mode in modes:  # one by one: a layer may be frozen on purpose
             module.training = mode
-        return {
-            name: gather_rows(torch.cat([empty[:0], *(found[name] for found in visited)]))
-            for name, empty in shapes.items()
-        }
+        blocks = [rank_block(size, data.eval_batch_size, r, world) for r in range(world)]
+        for rows in results.values():
+            exchange_blocks(rows, blocks)
+        return results
 
     def measure(self) -> dict[str, Tensor]:
         """Confidence and prediction of the networks on the training set as they are now.
@@ -353,6 +370,11 @@ def with_ensemble(probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
         return probabilities
     mean = torch.stack(list(probabilities.values())).mean(0)
     return {**probabilities, "ensemble": mean}
+
+
+def _room_for(found: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Uninitialised results of `size` rows, of the shapes and types of a batch's."""
+    return {name: rows.new_empty((size, *rows.shape[1:])) for name, rows in found.items()}
 
 
 def _confidence_and_prediction(probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:

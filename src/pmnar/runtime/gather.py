@@ -1,5 +1,7 @@
 """Joining what the ranks hold."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -10,29 +12,32 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all ranks, `[Σ M_r, ...]`, in the order of ranks; on every rank the same.
+def exchange_blocks(rows: Tensor, blocks: Sequence[range]) -> None:
+    """Give every rank the rows that the others hold, in place: nothing is allocated.
 
-    Ranks may hold different numbers of rows: each is padded for the journey and cut afterwards.
+    Args:
+        rows: contiguous, `[N, ...]` of any type; a rank's own block holds its values.
+        blocks: each rank's contiguous part of `range(N)`, which may be empty; together all of it.
     """
-    world = world_size()
-    if world == 1:
-        return rows
-    count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(world)]
-    dist.all_gather(counts, count)
-    sizes = [int(c) for c in counts]
-    padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in range(world)]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+    if world_size() == 1:
+        return
+    for rank, block in enumerate(blocks):
+        if len(block):
+            # As bytes: neither gloo nor NCCL knows every type.
+            dist.broadcast(rows[block.start : block.stop].view(torch.uint8), src=rank)
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
     """The sum of `values` over all ranks, in place."""
     if world_size() > 1:
         dist.all_reduce(values)
+    return values
+
+
+def least_over_ranks(values: Tensor) -> Tensor:
+    """The least of `values` over all ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(values, dist.ReduceOp.MIN)
     return values
 
 
