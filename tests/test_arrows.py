@@ -14,7 +14,8 @@ LEAVES = {"errors", "files"}
 LOW = MATHS | LEAVES | {"runtime"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    **{room: set() for room in LEAVES},
+    "errors": set(),
+    "files": {"errors"},
     **dict.fromkeys(MATHS, LEAVES),
     "runtime": LEAVES,
     "data": LOW,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pmnar.errors import WriteError
 from pmnar.files import replacing, write_text
 
 
@@ -43,6 +44,6 @@ def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path: Path) -> Non
 def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(WriteError, match="cannot write"), replacing(path):
         pass
     assert path.read_text() == "old"

@@ -11,3 +11,17 @@ class InputError(ValueError):
 
 class NonFiniteLossError(RuntimeError):
     """The loss became infinite or NaN; the message names the epoch and the step."""
+
+
+class WriteError(OSError):
+    """A file could not be written; the message names it and the reason. What was there is whole.
+
+    Entry points print it without a traceback and exit with code 1.
+    """
+
+
+class RankLostError(RuntimeError):
+    """One of several ranks was killed; the message says which and by what.
+
+    Entry points print it without a traceback and exit with code 1.
+    """

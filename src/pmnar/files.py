@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from pmnar.errors import WriteError
 
 
 @contextmanager
@@ -11,18 +13,39 @@ def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place, synced to disk, if the block succeeds.
 
     Otherwise the temporary file is removed, and what was at `path` stays as it was.
+
+    Raises:
+        WriteError: the disk is full, the folder cannot be written to, and the like.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that is gone or read-only has had its say
+            temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files below `folder` that killed processes could not remove."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,5 +1,7 @@
 """Checkpoints: whole or absent, and never executed."""
 
+import errno
+import io
 import os
 import pickle
 from pathlib import Path
@@ -7,9 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from toy import fit, make_data, make_method
 
-from pmnar.errors import InputError
-from pmnar.runtime.checkpoint import SafeCheckpointIO, check_labels, read_checkpoint
+from pmnar.errors import InputError, WriteError
+from pmnar.runtime.checkpoint import (
+    RunCheckpoint,
+    SafeCheckpointIO,
+    check_labels,
+    finished_epochs,
+    read_checkpoint,
+)
 
 
 def content(value: float = 1.0) -> dict[str, Any]:
@@ -116,3 +125,93 @@ def test_a_checkpoint_of_other_labels_is_refused() -> None:
     for labels in (torch.tensor([0, 1, 2, 2]), torch.arange(5)):
         with pytest.raises(InputError, match="other labels"):
             check_labels(content(), labels)
+
+
+@pytest.mark.parametrize("place", ["at first", "in the middle", "when it is synced"])
+def test_a_full_disk_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    path = tmp_path / "last.ckpt"
+    SafeCheckpointIO().save_checkpoint(content(), path)
+
+    class Full(io.BytesIO):
+        """A file on a full disk."""
+
+        def __init__(self, left: int) -> None:
+            super().__init__()
+            self.left = left
+
+        def write(self, data: Any) -> int:
+            self.left -= len(bytes(data))
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return len(bytes(data))
+
+    real = torch.save
+    if place == "when it is synced":
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (_ for _ in ()).throw(full))
+    else:
+        left = 0 if place == "at first" else 500
+        monkeypatch.setattr(torch, "save", lambda what, file: real(what, Full(left)))
+    with pytest.raises(WriteError, match=r"cannot write .*last\.ckpt: No space left on device"):
+        SafeCheckpointIO().save_checkpoint(content(2.0), path)
+    check_content(read_checkpoint(path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def saved(folder: Path) -> dict[str, int]:
+    """The checkpoints of a run, and the epochs that each has behind it."""
+    files = (folder / "checkpoints").iterdir()
+    return {p.name: finished_epochs(torch.load(p, weights_only=True)) for p in files}
+
+
+def train(folder: Path, epochs: int, every: int = 1, keep: int = 1, resume: str = "") -> None:
+    """Train, saving as a run does."""
+    data = make_data()
+    data.train_views = ("weak", "strong")
+    start = folder / "checkpoints" / resume if resume else None
+    settings: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
+    fit(make_method(data), data, epochs, [RunCheckpoint(folder, every, keep)], start, **settings)
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    train(tmp_path, 5, keep=3)
+    newest = {"epoch-0003.ckpt": 3, "epoch-0004.ckpt": 4, "epoch-0005.ckpt": 5}
+    assert saved(tmp_path) == {**newest, "last.ckpt": 5}
+
+
+def test_every_so_many_epochs_and_the_last(tmp_path: Path) -> None:
+    train(tmp_path, 5, every=2, keep=9)
+    assert saved(tmp_path) == {
+        "epoch-0002.ckpt": 2,
+        "epoch-0004.ckpt": 4,
+        "epoch-0005.ckpt": 5,
+        "last.ckpt": 5,
+    }
+
+
+def test_one_is_kept_under_one_name(tmp_path: Path) -> None:
+    train(tmp_path, 2)
+    assert saved(tmp_path) == {"last.ckpt": 2}
+
+
+def test_where_files_cannot_have_two_names_they_are_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", lambda a, b: (_ for _ in ()).throw(OSError("unsupported")))
+    train(tmp_path, 2, keep=2)
+    assert saved(tmp_path) == {"epoch-0001.ckpt": 1, "epoch-0002.ckpt": 2, "last.ckpt": 2}
+
+
+def test_going_back_leaves_no_later_checkpoint_behind(tmp_path: Path) -> None:
+    train(tmp_path, 4, keep=3)
+    train(tmp_path, 3, keep=3, resume="epoch-0002.ckpt")
+    assert saved(tmp_path) == {"epoch-0002.ckpt": 2, "epoch-0003.ckpt": 3, "last.ckpt": 3}
+
+
+@pytest.mark.parametrize("setting", [{"every": 0}, {"keep": 0}, {"keep": -1}])
+def test_senseless_settings_are_refused(tmp_path: Path, setting: dict[str, int]) -> None:
+    [(key, value)] = setting.items()
+    with pytest.raises(InputError, match=rf"checkpoint\.{key} must be at least 1, got {value}"):
+        RunCheckpoint(tmp_path, **setting)

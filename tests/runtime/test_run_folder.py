@@ -1,13 +1,16 @@
 """Run folders."""
 
 import secrets
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from pmnar.errors import InputError
 from pmnar.runtime import run_folder
-from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
+from pmnar.runtime.run_folder import RANKS, held, is_first_process, make_run_folder
 
 
 def test_runs_of_the_same_second_never_meet(
@@ -61,18 +64,44 @@ def test_a_relative_root_gives_an_absolute_folder(
     assert folder.is_relative_to(tmp_path)
 
 
-@pytest.mark.parametrize(("rank", "inherits"), [(None, False), ("0", False), ("1", True)])
-def test_further_ranks_inherit_the_folder(
-    rank: str | None, inherits: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("set_by_launcher", "first"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"NODE_RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}, True),
+        ({"RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, False),
+        ({"SLURM_PROCID": "0"}, True),
+        ({"SLURM_PROCID": "4", "SLURM_LOCALID": "0"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, False),  # started within an interactive job
+    ],
+)
+def test_one_rank_is_the_first(
+    monkeypatch: pytest.MonkeyPatch, set_by_launcher: dict[str, str], first: bool
 ) -> None:
-    monkeypatch.setenv(FOLDER_VARIABLE, "/somewhere/run")
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("LOCAL_RANK", rank)
-    assert inherited_run_folder() == (Path("/somewhere/run") if inherits else None)
+    for name in RANKS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_by_launcher.items():
+        monkeypatch.setenv(name, value)
+    assert is_first_process() == first
 
 
-def test_nothing_is_inherited_where_nothing_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    monkeypatch.delenv(FOLDER_VARIABLE, raising=False)
-    assert inherited_run_folder() is None
+def test_a_folder_is_held_by_one_process_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "HANDOVER", 0.2)
+    script = "import sys, time; from pathlib import Path; from pmnar.runtime.run_folder import held"
+    script += "\nwith held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another process is training in"), held(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+    with held(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -5,7 +5,6 @@ own end of epoch, when the ordered pass has been made.
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from pmnar.detection import detection_metrics, samples_table, write_samples
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
+from pmnar.runtime.checkpoint import finished_epochs
 from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
 from pmnar.runtime.progress import SHOWN
@@ -80,11 +80,17 @@ class RunTables(Checkpoint):
         """Silence in every rank what was silenced in the first."""
         quieten()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Keep the rows of a resumed run up to its checkpoint."""
         rows = read_rows(self.folder / "metrics.csv")
-        self.rows = [row for row in rows if row["epoch"] <= trainer.current_epoch]
-        self._started = time.perf_counter()
+        self.rows = [row for row in rows if row["epoch"] <= finished_epochs(checkpoint)]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write what a run lacks that was killed between its last checkpoint and its end."""
+        if self.rows and self.rows[-1]["epoch"] == trainer.max_epochs:
+            self._describe(trainer, _method(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's row, and hand it to the loggers and the progress bar."""
@@ -99,9 +105,11 @@ class RunTables(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what describes the finished run."""
-        method = _method(pl_module)
-        if trainer.interrupted or not self.rows:
-            return
+        if self.rows and not trainer.interrupted:
+            self._describe(trainer, _method(pl_module))
+
+    def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
+        """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
         measured = {name: value.cpu() for name, value in method.measure().items()}
         if not trainer.is_global_zero:
             return

@@ -1,15 +1,20 @@
 """Reading and writing checkpoints."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from pmnar.errors import InputError
+from pmnar.errors import InputError, WriteError
 from pmnar.files import replacing
+from pmnar.runtime.run_folder import CHECKPOINT
 
 
 class SafeCheckpointIO(TorchCheckpointIO):
@@ -18,17 +23,85 @@ class SafeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None
     ) -> None:
-        """Write beside `path`, sync, and rename."""
+        """Write beside `path`, sync, and rename.
+
+        Raises:
+            WriteError: the disk is full, or the folder cannot be written to.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WriteError(f"cannot write {path}: {error.strerror}") from error
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:
+                raise _disk_error(error) from error
 
     def load_checkpoint(
         self, path: _PATH, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
         """Read tensors and plain values only, on the CPU unless told otherwise."""
         return _load(Path(path), map_location or "cpu")
+
+
+def _disk_error(error: BaseException) -> BaseException:
+    """The operating system's reason that torch's own error hides, or the error itself."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return cause or error
+
+
+class RunCheckpoint(Checkpoint):
+    """Saves the run at the end of epochs: `last.ckpt`, and with it the newest `keep`.
+
+    With `keep` over 1 each is `epoch-0012.ckpt` as well, of which `last.ckpt` is the newest under
+    another name. Lightning calls such callbacks after the module's own end of epoch, in their
+    order: put it last, so that what the others write is never behind the checkpoint.
+
+    Args:
+        folder: the run folder.
+        every: epochs from one checkpoint to the next, at least 1; the last epoch is always saved.
+        keep: how many to keep, at least 1.
+    """
+
+    def __init__(self, folder: Path, every: int = 1, keep: int = 1) -> None:
+        for key, value in (("every", every), ("keep", keep)):
+            if value < 1:
+                raise InputError(f"checkpoint.{key} must be at least 1, got {value}")
+        self.last, self.every, self.keep = folder / CHECKPOINT, every, keep
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save, once every `every` epochs and after the last."""
+        epoch = trainer.current_epoch + 1
+        if epoch % self.every and epoch != trainer.max_epochs:
+            return
+        numbered = self.last.with_name(f"epoch-{epoch:04d}.ckpt")
+        trainer.save_checkpoint(self.last if self.keep == 1 else numbered, weights_only=False)
+        if not trainer.is_global_zero:
+            return
+        if self.keep > 1:
+            with replacing(self.last) as temporary:
+                _link(numbered, temporary)
+        self._remove_old(numbered)
+
+    def _remove_old(self, newest: Path) -> None:
+        """Keep the newest and those just before it; later ones are of a past that was left."""
+        saved = sorted(newest.parent.glob("epoch-*.ckpt"))
+        before = [path for path in saved if path <= newest]
+        kept = before[-self.keep :] if self.keep > 1 else []
+        for path in set(saved) - set(kept):
+            path.unlink()
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give a file a second name; copy it where the file system knows no such thing."""
+    try:
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -42,6 +115,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict) or key not in content:
             raise InputError(f"{path} is not a checkpoint of this library: it has no {key}")
     return content
+
+
+def finished_epochs(checkpoint: dict[str, Any]) -> int:
+    """How many epochs a checkpoint has behind it."""
+    return int(checkpoint["epoch"]) + 1
 
 
 def _load(path: Path, map_location: Any) -> dict[str, Any]:

@@ -3,25 +3,52 @@
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
+from pmnar.errors import InputError
+
+CONFIG = Path("config.yaml")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
-FOLDER_VARIABLE = "PMNAR_RUN_FOLDER"
-"""Set by the process that made the folder, for the processes that it starts."""
+RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+"""Set by whatever starts the ranks: in rank 0, and in it alone, those that are set are 0."""
+HANDOVER = 10.0
+"""Seconds to wait for the ranks of a killed run to end, before its folder is said to be in use."""
 
 
 def make_run_folder(root: Path, dataset: str, noise: str, method: str) -> Path:
     """Make `root/<dataset>/<noise>/<method>/<time>-<unique>`, never one that exists."""
     parts = [re.sub(r"[^\w.+-]+|^\.+", "_", part) for part in (dataset, noise, method)]
-    time = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = root.joinpath(*parts, f"{time}-{secrets.token_hex(3)}").absolute()
+    started = datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = root.joinpath(*parts, f"{started}-{secrets.token_hex(3)}").absolute()
     folder.mkdir(parents=True)
     return folder
 
 
-def inherited_run_folder() -> Path | None:
-    """The folder made by the process that started this one as a further rank, if any."""
-    is_child = int(os.environ.get("LOCAL_RANK", "0")) > 0
-    named = os.environ.get(FOLDER_VARIABLE)
-    return Path(named) if is_child and named else None
+def is_first_process() -> bool:
+    """Whether this process will be rank 0, which alone makes folders and tells people things."""
+    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the same run folder; released by any end of this one.
+
+    Raises:
+        InputError: another process trains there.
+    """
+    path = folder / ".lock"
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=HANDOVER)
+    except Timeout:
+        raise InputError(f"another process is training in {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
