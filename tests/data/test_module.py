@@ -12,7 +12,7 @@ from toy import BATCH, SEED, SIZE, FewDigits, Flipped, GivenAsTheyAre, make_data
 from pmnar.augment import Normalize
 from pmnar.data import Batch, NoisyDataModule
 from pmnar.data.batches import Request, ShuffledBatches
-from pmnar.data.module import choose_subset
+from pmnar.data.subsets import choose_subset
 from pmnar.errors import InputError
 from pmnar.noise.class_conditional import Clean
 

@@ -2,13 +2,11 @@
 
 import getpass
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from filelock import FileLock
 from torch import Tensor
@@ -24,16 +22,20 @@ from pmnar.data.batches import (
     ShuffledBatches,
     check_batch_size,
 )
+from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, take
 from pmnar.errors import InputError
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
 
 RESIDENT = ("auto", "device", "host")
+HELD_OUT = "noisy_validation"
+"""The evaluation split that is held out of the training set, under its given labels."""
 
 
 class NoisyDataModule(L.LightningDataModule):
     """Images in memory, noisy labels injected once, views drawn on the device.
 
-    Training is handed the given labels only; `labels.true` is for evaluation code.
+    Training is handed the given labels only; `labels.true` is for evaluation code. `labels`
+    describes what is trained on, `labels.held_out` what was held out of it.
 
     Args:
         source: where images and labels come from.
@@ -45,6 +47,10 @@ class NoisyDataModule(L.LightningDataModule):
         mean, std: per-channel statistics of images scaled to [0, 1].
         eval_batch_size: samples in a batch where no gradient is needed.
         train_subset: train on this many images, a random choice fixed by `subset_seed`.
+        noisy_validation: share in [0, 1) of the training set that is held out once the noise is on
+            it, with its given labels, as the last evaluation split `noisy_validation`: settings
+            can be chosen by it without any true label. The same share of each given class.
+        noisy_validation_seed: seeds which images those are.
         num_workers: processes that gather images; 0 is right while images are in memory.
         resident: where the training images live: `device`, `host`, or `auto` (the device where
             they fill less than a quarter of its free memory).
@@ -64,6 +70,8 @@ class NoisyDataModule(L.LightningDataModule):
         eval_batch_size: int = 512,
         train_subset: int | None = None,
         subset_seed: int = 0,
+        noisy_validation: float = 0,
+        noisy_validation_seed: int = 0,
         num_workers: int = 0,
         resident: str = "auto",
     ) -> None:
@@ -76,6 +84,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.views, self.normalize = dict(views), Normalize(mean, std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_subset, self.subset_seed = train_subset, subset_seed
+        self.noisy_validation, self.held_out_seed = noisy_validation, noisy_validation_seed
         self.num_workers, self.resident = num_workers, resident
         self.train_views: tuple[str, ...] = ("weak",)
         self.splits: dict[str, Split] = {}
@@ -93,13 +102,23 @@ class NoisyDataModule(L.LightningDataModule):
             return
         data = self.source.load()
         index = choose_subset(len(data.train), self.train_subset, self.subset_seed)
-        train = _take(data.train, index)
-        check_batch_size(self.batch_size, len(train))
+        train = take(data.train, index)
+        held_out = held_out_size(len(train), self.noisy_validation)
+        check_batch_size(self.batch_size, len(train) - held_out)
         self.labels = self._inject(data, train, index)
         self.class_names, self.num_classes = data.class_names, data.num_classes
-        self.test_names = tuple(data.test)
         given = Split(train.images, torch.from_numpy(self.labels.given), train.paths)
         self.splits = {"train": given, **data.test}
+        if held_out:
+            self._hold_out(given, held_out)
+        self.test_names = tuple(name for name in self.splits if name != "train")
+
+    def _hold_out(self, given: Split, size: int) -> None:
+        held = choose_held_out(self.labels.given, size, self.held_out_seed)
+        self.labels = self.labels.without(held)
+        places = torch.from_numpy(held)
+        self.splits["train"] = take(given, (~places).nonzero()[:, 0])
+        self.splits[HELD_OUT] = take(given, places.nonzero()[:, 0])
 
     def _inject(self, data: ImageData, train: Split, index: Tensor) -> NoisyLabels:
         clean = CleanLabels(
@@ -217,32 +236,6 @@ class NoisyDataModule(L.LightningDataModule):
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
-
-
-def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
-    """Sorted positions `[subset]` of a random choice out of `size` samples.
-
-    All of them without a subset, and, with a warning, where fewer are there than asked for.
-
-    Raises:
-        InputError: fewer than 2 samples are asked for.
-    """
-    if subset is None:
-        return torch.arange(size)
-    if subset < 2:
-        raise InputError(f"dataset.train_subset must be at least 2, got {subset}")
-    if subset > size:
-        warnings.warn(f"dataset.train_subset={subset}, but there are {size}: all", stacklevel=2)
-        return torch.arange(size)
-    order = np.random.Generator(np.random.PCG64(seed)).permutation(size)
-    return torch.from_numpy(np.sort(order[:subset]))
-
-
-def _take(split: Split, index: Tensor) -> Split:
-    if len(index) == len(split):
-        return split
-    paths = None if split.paths is None else tuple(split.paths[i] for i in index.tolist())
-    return Split(split.images[index], split.labels[index], paths)
 
 
 def _lock_path(name: str) -> Path:

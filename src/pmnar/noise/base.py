@@ -10,6 +10,7 @@ from pmnar.errors import InputError
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 
 def check_rate(rate: float) -> None:

@@ -14,6 +14,9 @@ from pmnar.noise.labels import NoisyLabels
 class FromFile:
     """The given labels of an earlier run, for the same samples in the same order.
 
+    What that run held out of its training set belongs to them, whether this run holds out the
+    same or not.
+
     Attributes:
         path: a `labels.npz`, or the run folder that holds it.
     """
@@ -32,13 +35,13 @@ class FromFile:
         return self.read(clean).given
 
     def read(self, clean: CleanLabels) -> NoisyLabels:
-        """What the earlier run saved, checked against the samples of this one.
+        """What the earlier run saved, whole, checked against the samples of this one.
 
         Raises:
             InputError: no such file, or labels of another data set or of other samples.
         """
         path = Path(self.path)
-        stored = NoisyLabels.load(path / "labels.npz" if path.is_dir() else path)
+        stored = NoisyLabels.load(path / "labels.npz" if path.is_dir() else path).whole()
         for what, found, wanted in (
             ("the data set", stored.dataset, clean.dataset),
             ("the number of classes", stored.num_classes, clean.num_classes),

@@ -3,7 +3,7 @@
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from pmnar.errors import InputError
 from pmnar.files import replacing
-from pmnar.noise.base import FloatArray, IntArray, check_labels
+from pmnar.noise.base import BoolArray, FloatArray, IntArray, check_labels
 
 FORMAT = 1
+_ARRAYS = ("given", "index", "true")
 _HEADER = ("num_classes", "dataset", "name", "nominal_rate", "seed", "spec")
 
 
@@ -31,6 +32,9 @@ class NoisyLabels:
         nominal_rate: the rate asked for, or None.
         seed: what the noise was drawn from.
         spec: the noise's class and fields, as JSON.
+        held_out: the same of the samples that are not trained on, though noise was put on them
+            too; None where there are none. Their true labels are there for `noise=file` alone,
+            which may train on them later.
 
     Raises:
         InputError: labels outside `[0, K)`, or arrays of different lengths.
@@ -45,6 +49,7 @@ class NoisyLabels:
     nominal_rate: float | None
     seed: int
     spec: str = "{}"
+    held_out: "NoisyLabels | None" = None
 
     def __post_init__(self) -> None:
         given = check_labels(self.given, self.num_classes, "given labels")
@@ -62,6 +67,27 @@ class NoisyLabels:
         if self.true is None:
             return None
         return float(np.mean(self.given != self.true)) if len(self.given) else 0.0
+
+    def without(self, held: BoolArray) -> "NoisyLabels":
+        """The labels outside `held` bool `[N]`, with those inside kept apart as `held_out`."""
+        return replace(self._part(~held), held_out=self._part(held))
+
+    def _part(self, chosen: BoolArray) -> "NoisyLabels":
+        true = None if self.true is None else self.true[chosen]
+        return replace(self, given=self.given[chosen], true=true, index=self.index[chosen])
+
+    def whole(self) -> "NoisyLabels":
+        """With what is held out, in the order of the official training set."""
+        other = self.held_out
+        if other is None:
+            return self
+        index = np.concatenate([self.index, other.index])
+        order = np.argsort(index)
+        true = None
+        if self.true is not None and other.true is not None:
+            true = np.concatenate([self.true, other.true])[order]
+        given = np.concatenate([self.given, other.given])[order]
+        return replace(self, given=given, true=true, index=index[order], held_out=None)
 
     def transition_matrix(self) -> FloatArray:
         """Empirical P(given | true), `[K, K]`, row y*; a class without samples maps to itself.
@@ -91,13 +117,18 @@ class NoisyLabels:
         return f"{self.name}: {', '.join(parts)}, seed {self.seed}"
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz of plain arrays and a JSON header, in one step: never half a file."""
+        """Write an .npz of plain arrays and a JSON header, in one step: never half a file.
+
+        `given`, `index` and, where known, `true` describe what is trained on; what is held out is
+        kept beside it as `held_out_given` and so on, so that a later run can hold out the same,
+        something else or nothing.
+        """
         path = Path(path)
         header = json.dumps({name: getattr(self, name) for name in _HEADER})
         arrays: dict[str, Any] = {"format": np.int64(FORMAT), "header": np.array(header)}
-        arrays |= {"given": self.given, "index": self.index}
-        if self.true is not None:
-            arrays["true"] = self.true
+        for prefix, labels in (("", self), ("held_out_", self.held_out)):
+            found = {f"{prefix}{name}": getattr(labels, name, None) for name in _ARRAYS}
+            arrays |= {name: array for name, array in found.items() if array is not None}
         with replacing(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -113,11 +144,18 @@ class NoisyLabels:
             raise InputError(f"noise.path: {path} is no label file of format {FORMAT}")
         try:
             header = json.loads(str(content["header"]))
+            known = {name: header[name] for name in _HEADER}
+            apart = {
+                name.removeprefix("held_out_"): array
+                for name, array in content.items()
+                if name.startswith("held_out_")
+            }
             return cls(
                 given=content["given"],
                 true=content.get("true"),
                 index=content["index"],
-                **{name: header[name] for name in _HEADER},
+                held_out=cls(**{"true": None, **apart, **known}) if apart else None,
+                **known,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"noise.path: {path} does not fit together: {error}") from error
