@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow test-gpu lint type format bench clean
+.PHONY: help install train test test-slow test-faults test-gpu lint type format bench bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,7 +25,10 @@ test: $(READY) lint type  ## lint, types and all quick tests
 	$(BIN)/python -m pytest
 
 test-slow: $(READY)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not faults'
+
+test-faults: $(READY)  ## kill a run 30 times, some of them inside a checkpoint's write, and resume it
+	$(BIN)/python -m pytest -m faults -s tests/faults
 
 test-gpu: $(READY)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
@@ -43,6 +46,9 @@ format: $(READY)  ## let ruff rewrite what it can
 
 bench: $(READY)  ## speed, as ratios within one run
 	$(BIN)/python -m benchmarks.views
+
+bench-scale: $(READY)  ## what the bookkeeping between epochs costs up to 28 million samples
+	$(BIN)/python -m benchmarks.scale
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

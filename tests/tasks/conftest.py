@@ -1,6 +1,5 @@
 """Configurations composed as the command line composes them, and short runs on the digits."""
 
-import csv
 import os
 import subprocess
 import sys
@@ -14,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from runs import Rows, rows_of
 
-from pmnar.runtime.run_folder import FOLDER_VARIABLE
 from pmnar.tasks import cli
 from pmnar.tasks.train import train
 
@@ -36,7 +35,6 @@ SHORT = (
     "method.warmup_epochs=1",
 )
 """Three epochs on 200 digits, a second and a half."""
-Rows = list[dict[str, str]]
 
 
 class Result(NamedTuple):
@@ -49,8 +47,7 @@ class Result(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A run sets a variable for its ranks, threads, determinism and Hydra's state: undo it."""
-    monkeypatch.setenv(FOLDER_VARIABLE, "")
+    """A run sets threads, determinism and Hydra's state: undo it."""
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     threads = torch.get_num_threads()
     yield
@@ -158,12 +155,4 @@ def shell() -> Callable[..., Result]:
 @pytest.fixture
 def rows() -> Callable[[Path], Rows]:
     """The rows of a run's `metrics.csv` as text, apart from what a clock wrote."""
-
-    def read(folder: Path) -> Rows:
-        with (folder / "metrics.csv").open(newline="") as file:
-            return [
-                {key: value for key, value in row.items() if not key.startswith("seconds")}
-                for row in csv.DictReader(file)
-            ]
-
-    return read
+    return rows_of

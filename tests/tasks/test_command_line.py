@@ -1,4 +1,4 @@
-"""What only the command line shows: help, mistyped names, sweeps, evaluating again, exit codes."""
+"""What only the command line shows: help, mistyped names, evaluating again, exit codes."""
 
 import csv
 import json
@@ -131,23 +131,6 @@ def test_compare_trains_on_the_same_labels(command: Command, short: Short, runs:
     assert (compared.method.beta, compared.trainer.max_epochs, compared.seed) == (0, 2, 3)
     table = [line for line in result.out.splitlines() if line.startswith("│")]
     assert sum("ce" in line.split() for line in table) == 2
-
-
-def test_sweep_makes_a_folder_a_job(command: Command, short: Short, runs: Path) -> None:
-    overrides = ("trainer.max_epochs=1", "method.warmup_epochs=0", "method.beta=0.5,1")
-    result = command("train", "-m", *short, f"runs_dir={runs}", *overrides)
-    assert result.code == 0, result.err
-    configs = [OmegaConf.load(path) for path in runs.rglob("config.yaml")]
-    assert sorted(config.method.beta for config in configs) == [0.5, 1]
-    assert len(list(runs.rglob("summary.json"))) == 2
-    assert len(list(runs.rglob("labels.npz"))) == 2
-
-
-def test_sweep_with_a_failing_job_fails(command: Command, short: Short, runs: Path) -> None:
-    overrides = ("trainer.max_epochs=1", "method.warmup_epochs=0", "method.beta=-1,1")
-    result = command("train", "-m", *short, f"runs_dir={runs}", *overrides)
-    assert "method.beta must be at least 0, got -1" in one_error(result)
-    assert len(list(runs.rglob("summary.json"))) == 1
 
 
 def test_module_runs_from_the_repository(shell: Command, short: Short, runs: Path) -> None:

@@ -101,20 +101,3 @@ def assert_every_test_sample_counts_once(
         for name in ("loss", "complementary_size", "detection_recall", "learning_rate"):
             if name in alone:
                 assert together[name] == pytest.approx(alone[name], rel=1e-4), name
-
-
-@pytest.mark.slow
-def test_a_sweep_over_two_ranks_makes_one_run_a_job(
-    shell: Shell, short: tuple[str, ...], tmp_path: Path
-) -> None:
-    (tmp_path / "without_batch_norm.py").write_text(NETWORK)
-    root = f"runs_dir={tmp_path / 'runs'}"
-    sweep = ("method.beta=0.5,1", "trainer.devices=2", "-m")
-    done = shell("-m", "src.train", *short, *UNEVEN, root, *sweep, modules=tmp_path)
-    assert done.code == 0, done.err
-    assert done.out.count("Test accuracy") == 2
-    assert "sync_dist" not in done.err
-    folders = [path.parent for path in (tmp_path / "runs").rglob("summary.json")]
-    betas = {line for f in folders for line in (f / "config.yaml").read_text().splitlines()}
-    assert len(folders) == 2
-    assert {"  beta: 0.5", "  beta: 1"} <= betas or {"  beta: 0.5", "  beta: 1.0"} <= betas

@@ -1,14 +1,16 @@
 """A resumed run is the uninterrupted one, bit for bit."""
 
-import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 from omegaconf import DictConfig
+from processes import QUIET, finish, start, the_run_below
+from runs import content, differences, rows_of, unequal
+from toy import ABLATIONS
 
 from pmnar.errors import InputError
 from pmnar.methods import PMNAR
@@ -17,8 +19,6 @@ from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
 
 Run = Callable[..., Path]
-Rows = list[dict[str, str]]
-ReadRows = Callable[[Path], Rows]
 
 
 class Command(NamedTuple):
@@ -42,75 +42,50 @@ def go_on(place: Path, *overrides: str) -> Path:
     return run.folder
 
 
-def content(folder: Path) -> dict[str, Any]:
-    """The last checkpoint."""
-    read: dict[str, Any] = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
-    return read
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """To the bit, but for one thing.
 
-
-def differences(a: Any, b: Any, at: str = "") -> list[str]:
-    """Places at which two nested structures are not equal to the bit."""
-    if isinstance(a, dict) and isinstance(b, dict) and a.keys() == b.keys():
-        return [place for key in a for place in differences(a[key], b[key], f"{at}.{key}")]
-    if isinstance(a, list | tuple) and len(a) == len(b):
-        pairs = enumerate(zip(a, b, strict=True))
-        return [place for i, (x, y) in pairs for place in differences(x, y, f"{at}.{i}")]
-    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-    return [] if same else [at]
-
-
-STATE = ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step", "loops")
-
-
-def assert_equal_runs(one: Path, other: Path, rows: ReadRows) -> None:
-    """Networks, per-sample state, optimiser, schedule, progress, tables."""
-    first, second = content(one), content(other)
-    assert differences([first[key] for key in STATE], [second[key] for key in STATE]) == []
-    for whole, resumed in zip(rows(one), rows(other), strict=True):
-        # A method without an ordered pass of its own is measured where a run ends, here twice.
-        extra = {key for key in whole if whole[key] == "" and key.startswith("detection_")}
-        assert {k: v for k, v in resumed.items() if k not in extra} == {
-            k: v for k, v in whole.items() if k not in extra
-        }
-    tables = [pq.read_table(folder / "samples.parquet") for folder in (one, other)]
-    assert tables[0].equals(tables[1])
-    summaries = [json.loads((folder / "summary.json").read_text()) for folder in (one, other)]
-    for key in ("accuracy", "detection", "recall_per_class", "weight_per_class", "epochs"):
-        assert summaries[0][key] == summaries[1][key], key
+    A method without an ordered pass of its own is measured where a run ends: in a run that ended
+    and was then resumed for longer, twice.
+    """
+    extra = [
+        f"metrics.{number}.{key}"
+        for number, row in enumerate(rows_of(one))
+        for key, value in row.items()
+        if value == "" and key.startswith("detection_")
+    ]
+    assert set(unequal(one, other)) <= set(extra)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("method", ["pmnar", "ce", "nl"])
-def test_resumed_run_is_the_uninterrupted_one(
-    short_run: Run, rows: ReadRows, method: str, workers: int
-) -> None:
+def test_resumed_run_is_the_uninterrupted_one(short_run: Run, method: str, workers: int) -> None:
     same = (*LONG, f"method={method}", f"data.num_workers={workers}")
     whole = short_run(*same, "trainer.max_epochs=4")
     halved = short_run(*same, "trainer.max_epochs=2")
     assert differences(content(whole), content(halved))
     assert go_on(halved, "trainer.max_epochs=4") == halved
-    assert [row["epoch"] for row in rows(halved)] == ["1", "2", "3", "4"]
-    assert float(rows(halved)[-1]["learning_rate"]) < float(rows(halved)[0]["learning_rate"])
-    assert_equal_runs(whole, halved, rows)
+    assert [row["epoch"] for row in rows_of(halved)] == ["1", "2", "3", "4"]
+    assert float(rows_of(halved)[-1]["learning_rate"]) < float(rows_of(halved)[0]["learning_rate"])
+    assert_equal_runs(whole, halved)
 
 
-def test_dropout_draws_what_it_would_have_drawn(short_run: Run, rows: ReadRows) -> None:
+def test_dropout_draws_what_it_would_have_drawn(short_run: Run) -> None:
     whole = short_run(*LONG, DROPOUT, "trainer.max_epochs=4")
     halved = short_run(*LONG, DROPOUT, "trainer.max_epochs=2")
     go_on(halved, "trainer.max_epochs=4")
-    assert_equal_runs(whole, halved, rows)
+    assert_equal_runs(whole, halved)
 
 
 @pytest.mark.parametrize("dropout", ["network.dropout=0", DROPOUT])
-def test_workers_change_nothing(short_run: Run, rows: ReadRows, dropout: str) -> None:
+def test_workers_change_nothing(short_run: Run, dropout: str) -> None:
     alone, helped = (short_run(*LONG, dropout, f"data.num_workers={n}") for n in (0, 2))
-    assert_equal_runs(alone, helped, rows)
+    assert_equal_runs(alone, helped)
 
 
 @pytest.mark.parametrize("when", ["in the middle of epoch 3", "before the checkpoint of epoch 3"])
 def test_run_that_died_goes_on(
     short_run: Run,
-    rows: ReadRows,
     runs: Path,
     monkeypatch: pytest.MonkeyPatch,
     when: str,
@@ -128,7 +103,59 @@ def test_run_that_died_goes_on(
     assert content(died)["epoch"] == 1
     assert not (died / "summary.json").exists()
     go_on(died)
-    assert_equal_runs(whole, died, rows)
+    assert unequal(whole, died) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", ABLATIONS)
+def test_every_method_stopped_after_any_epoch_goes_on(
+    short_run: Run, runs: Path, monkeypatch: pytest.MonkeyPatch, method: str, workers: int
+) -> None:
+    """By one process, its loaders' workers with it."""
+    same = (*LONG, DROPOUT, "trainer.max_epochs=4", f"method={method}")
+    whole = short_run(*same, f"data.num_workers={workers}")
+    folders = {whole}
+    for epoch in (1, 2, 3):
+        with monkeypatch.context() as patch:
+            _die_at_call(patch, PMNAR, "sample_losses", epoch * 4 + 1)
+            with pytest.raises(ConnectionError):
+                short_run(*same, f"data.num_workers={workers}")
+        [died] = {path.parent for path in runs.rglob("config.yaml")} - folders
+        folders.add(died)
+        assert content(died)["epoch"] == epoch - 1
+        go_on(died)
+        assert unequal(whole, died) == []
+
+
+RANKS = (*QUIET, *LONG, DROPOUT, "dataset.train_subset=201", "dataset.recipe.max_epochs=4")
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize(
+    ("method", "workers"),
+    [
+        pytest.param(name, number, marks=() if (name, number) == ("pmnar", 0) else pytest.mark.slow)
+        for name in ABLATIONS
+        for number in (0, 2)
+    ],
+)
+def test_two_ranks_go_on_as_one_run(tmp_path: Path, method: str, workers: int) -> None:
+    """Each rank's BatchNorm has seen its own share of the batches, which cannot be halved."""
+    settings = (
+        *(*RANKS, "scheduler=multistep", "method.warmup_epochs=1", "trainer.devices=2"),
+        *(f"method={method}", f"data.num_workers={workers}"),
+    )
+    ends = []
+    for name, fault in (("whole", ""), ("stopped", "epoch:3:15")):
+        ended = finish(start(*settings, f"runs_dir={tmp_path / name}", fault=fault))
+        assert ended.code == (143 if fault else 0), ended
+        ends.append(the_run_below(tmp_path / name))
+    whole, stopped = ends
+    assert content(stopped)["epoch"] == 1
+    ended = finish(start(f"resume={stopped}"))
+    assert ended.code == 0, ended
+    assert unequal(whole, stopped) == []
 
 
 def _die_at_call(patch: pytest.MonkeyPatch, kind: type, name: str, number: int) -> None:
@@ -143,22 +170,25 @@ def _die_at_call(patch: pytest.MonkeyPatch, kind: type, name: str, number: int) 
     patch.setattr(kind, name, counted)
 
 
-def test_a_checkpoint_file_is_a_place_to_resume_from(short_run: Run, rows: ReadRows) -> None:
+def test_a_checkpoint_file_is_a_place_to_resume_from(short_run: Run) -> None:
     whole = short_run(*LONG, "trainer.max_epochs=4")
     halved = short_run(*LONG, "trainer.max_epochs=2")
     assert go_on(halved / "checkpoints" / "last.ckpt", "trainer.max_epochs=4") == halved
-    assert_equal_runs(whole, halved, rows)
+    assert_equal_runs(whole, halved)
 
 
-def test_resuming_twice_changes_nothing(short_run: Run, rows: ReadRows) -> None:
+def test_resuming_twice_changes_nothing(short_run: Run) -> None:
     whole = short_run(*LONG, "trainer.max_epochs=4")
     parts = short_run(*LONG, "trainer.max_epochs=1")
     for epochs in (2, 4):
         go_on(parts, f"trainer.max_epochs={epochs}")
-    assert_equal_runs(whole, parts, rows)
+    assert_equal_runs(whole, parts)
 
 
 FORBIDDEN = (
+    "noise.seed=3",
+    "dataset.num_classes=9",
+    "data.noisy_validation=0.1",
     "dataset=cifar10",
     "method=ce",
     "noise=clean",
@@ -193,16 +223,44 @@ def test_a_cosine_schedule_is_not_outlived(short_run: Run, command: Callable[...
     assert found.err.startswith("error: trainer.max_epochs must be at most 3 in this resumed run")
 
 
-def test_command_line_shows_what_changed(
-    short_run: Run, rows: ReadRows, command: Callable[..., Command]
-) -> None:
+def test_command_line_shows_what_changed(short_run: Run, command: Callable[..., Command]) -> None:
     folder = short_run("trainer.max_epochs=1")
     same = ("method=pmnar", "seed=1", "network.width=8")
     found = command("train", f"resume={folder}", "trainer.max_epochs=2", "method.beta=0.5", *same)
     assert found.code == 0, found.err
     changed = [line for line in found.out.splitlines() if line.startswith("changed")]
     assert changed == ["changed  trainer.max_epochs: 1 → 2", "changed  method.beta: 1.0 → 0.5"]
-    assert len(rows(folder)) == 2
+    assert len(rows_of(folder)) == 2
+
+
+def test_overrides_are_held_against_the_run_s_own_configuration(
+    short_run: Run, command: Callable[..., Command]
+) -> None:
+    """Not the default one, whose network and schedule are others."""
+    folder = short_run("trainer.max_epochs=1", "scheduler=cosine")
+    found = command("train", f"resume={folder}", "scheduler.T_max=3", "trainer.max_epochs=2")
+    assert found.code == 0, found.err
+    assert "changed  trainer.max_epochs: 1 → 2" in found.out
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("method.betta=0.5", "method.betta is not in the configuration of .*method.beta"),
+        ("+method.extra=1", "cannot be used in a resumed run: write method.extra=value"),
+        ("~method.beta", "cannot be used in a resumed run"),
+        ("trainer.max_epochs=1", "trainer.max_epochs must be at least 2, the epochs that"),
+        ("method.beta=1,2", "method.beta=1,2: several values need -m"),
+        ("method.beta", "no viable alternative|mismatched input|missing EQUAL|extraneous"),
+    ],
+)
+def test_overrides_that_make_no_sense_are_told(
+    short_run: Run, command: Callable[..., Command], override: str, reason: str
+) -> None:
+    folder = short_run("trainer.max_epochs=2")
+    found = command("train", f"resume={folder}", override)
+    assert (found.code, len(found.err.splitlines())) == (2, 1), found.err
+    assert re.search(reason, found.err), found.err
 
 
 def test_command_line_refuses_places_without_a_checkpoint(

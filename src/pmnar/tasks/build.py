@@ -10,7 +10,7 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -21,9 +21,8 @@ from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.noise import Noise
-from pmnar.runtime.checkpoint import SafeCheckpointIO
+from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.progress import ProgressBar
-from pmnar.runtime.run_folder import CHECKPOINT
 
 MISSING = "Missing mandatory value: "
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -128,12 +127,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
     settings["accelerator"] = choose_accelerator(settings["accelerator"])
     check_devices(settings["accelerator"], settings["devices"])
     target = settings.pop("_target_")
-    checkpoint = ModelCheckpoint(
-        dirpath=folder / CHECKPOINT.parent,
-        filename=CHECKPOINT.stem,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
+    checkpoint = RunCheckpoint(folder, **plain(cfg.get("checkpoint", {})))
     bar: list[Callback] = []
     if settings["enable_progress_bar"]:
         bar.append(ProgressBar())

@@ -2,8 +2,13 @@
 
 import difflib
 import os
+import re
+import secrets
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +18,39 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pmnar.errors import InputError, NonFiniteLossError
+from pmnar.errors import InputError, NonFiniteLossError, RankLostError, WriteError
+from pmnar.runtime.run_folder import is_first_process
 
 # Hydra would print and exit itself; with this it raises, and we say what was wrong in a line.
 os.environ.setdefault("HYDRA_FULL_ERROR", "1")
 # Read once, when PyTorch is loaded, which is later. Threads that spin while they wait made a run
 # ten times slower where another process wanted the same cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A rank that finds another one gone says so itself, in a line instead of a C++ backtrace.
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+SWEEP = "PMNAR_SWEEP"
+"""The variable that holds the name of the sweep's folder."""
+PLUGINS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/sweeper/optuna": "optuna",
+}
+"""Choices that other packages bring, and the extra that installs them."""
+OF_THE_COMMAND = ("resume", "compare", "skip_done", "objective", "launcher", "sweeper", "hydra")
+"""Overrides that are a command's own, and never a resumed run's."""
+SET_ASIDE: list[str] = []
+"""Overrides for the configuration of the run that this command resumes."""
+
+
+def _gpus(accelerator: str, devices: Any) -> Any:
+    return None if accelerator == "cpu" else devices
+
+
+# Arithmetic that configurations cannot do themselves.
+OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
+OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
 
 
 def config_dir() -> Path:
@@ -43,45 +74,100 @@ def evaluate() -> None:
     _run("evaluate", evaluate_job)
 
 
-def _run(config_name: str, job: Callable[[DictConfig], None]) -> None:
-    failed = False
+def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
+    from pmnar.tasks.sweep import end_sweep
 
-    def told(cfg: DictConfig) -> None:
-        # Caught inside the job: Hydra would print a line of its own, and end a sweep.
-        nonlocal failed
-        failed |= _fails(lambda: job(cfg), config_name)
-
+    # A name that no other sweep has, and that every process started by this one knows.
+    os.environ[SWEEP] = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
-    if _fails(main(told), config_name) or failed:
+    typed = sys.argv
+    sys.argv = [*typed[:1], *_for_hydra(typed[1:])]
+
+    def restored(cfg: DictConfig) -> Any:
+        sys.argv = typed  # what further ranks are started with
+        return job(cfg)
+
+    try:
+        with told(config_name):
+            main(restored if SET_ASIDE else job)()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    finally:
+        failed = end_sweep()
+    if failed:
         sys.exit(2)
 
 
-def _fails(action: Callable[[], None], config_name: str) -> bool:
-    """Do it, and say in a line what was wrong with the input; whether anything was."""
+def _for_hydra(arguments: list[str]) -> list[str]:
+    """The arguments, but for overrides that are meant for the configuration of a resumed run.
+
+    Those are set aside: Hydra would hold them against the default configuration, which may lack
+    what that run's has.
+    """
+    SET_ASIDE.clear()
+    resumes = any(argument.startswith("resume=") for argument in arguments)
+    if not resumes or any(argument.startswith("-") for argument in arguments):
+        return arguments
+    for_hydra = [a for a in arguments if re.split("[.=/@]", a.lstrip("+~"))[0] in OF_THE_COMMAND]
+    SET_ASIDE.extend(a for a in arguments if a not in for_hydra)
+    return for_hydra
+
+
+@contextmanager
+def told(config_name: str) -> Iterator[None]:
+    """Says what was wrong with the input in a line.
+
+    Around a single run inside the job, too: Hydra would print lines of its own.
+
+    Raises:
+        SystemExit: with 2 for a bad input, 1 for what else can be told in a line.
+    """
     try:
-        action()
-    except (HydraException, OmegaConfBaseException) as error:
-        message = explain(error, config_name)
-    except (InputError, NonFiniteLossError) as error:
-        message = str(error)
-    else:
-        return False
-    print(f"error: {message}", file=sys.stderr)
-    return True
+        yield
+    except Exception as error:
+        line = line_of(error, config_name)
+        if line is None:
+            raise
+        # All ranks know of a loss that is not finite, and one says it.
+        if is_first_process() or not isinstance(error, NonFiniteLossError):
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, WriteError | RankLostError) else 2)
+
+
+def line_of(error: Exception, config_name: str) -> str | None:
+    """What went wrong, on one line; None for an error that was not foreseen."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, config_name)
+    if isinstance(error, InputError | NonFiniteLossError | WriteError | RankLostError):
+        return str(error)
+    if str(error) == "No trials are completed yet.":
+        return "no trial of the search came to its end"
+    if str(error).startswith('Could not detect "srun"'):
+        return (
+            "launcher=submitit_slurm needs SLURM's sbatch and srun, which are not on this machine"
+        )
+    if type(error).__name__ == "TerminatedWorkerError":  # joblib's
+        return "the process of a job was killed, which ends all of launcher=joblib's"
+    if type(error).__module__.startswith("submitit."):
+        return str(error).strip().splitlines()[-1]
+    return None
 
 
 def explain(error: Exception, config_name: str) -> str:
     """What is wrong with an override, and the nearest names that exist, on one line."""
     if isinstance(error, MissingConfigException) and error.options:
         wanted = str(error.missing_cfg_file)
+        if wanted in PLUGINS:
+            choice = wanted.removeprefix("hydra/").replace("/", "=")
+            return f"{choice} needs a plugin: pip install 'pmnar[{PLUGINS[wanted]}]'"
         group, _, name = wanted.rpartition("/")
-        return f"{group}={name} does not exist; {_nearest(name, error.options)}"
+        return f"{group}={name} does not exist; {nearest(name, error.options)}"
     cause = error.__cause__ or error
     key = getattr(cause, "full_key", None) or _quoted(str(error))
     message = str(error).splitlines()[0].rstrip(".")
     if not key:
         return message
-    return f"{message}; {_nearest(key, known_keys(config_name))}"
+    return f"{message}; {nearest(key, known_keys(config_name))}"
 
 
 def _quoted(message: str) -> str:
@@ -89,7 +175,8 @@ def _quoted(message: str) -> str:
     return parts[1] if len(parts) > 1 else ""
 
 
-def _nearest(name: str, options: Iterable[str]) -> str:
+def nearest(name: str, options: Iterable[str]) -> str:
+    """`did you mean …?`, or all options where they are few."""
     options = sorted(options)
     close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
     # A key is often right but for its group.
@@ -113,16 +200,17 @@ def known_keys(config_name: str) -> list[str]:
             cfg = compose(config_name)
     finally:
         Singleton.set_state(state)  # a sweep goes on with it
-    return _flatten(OmegaConf.to_container(cfg, resolve=False), "")
+    return dotted_keys(OmegaConf.to_container(cfg, resolve=False))
 
 
-def _flatten(node: Any, prefix: str) -> list[str]:
+def dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every key of nested dictionaries, such as `method.beta`, and the groups."""
     if not isinstance(node, dict):
         return []
-    below = [key for name in node for key in _flatten(node[name], f"{prefix}{name}.")]
+    below = [key for name in node for key in dotted_keys(node[name], f"{prefix}{name}.")]
     return [f"{prefix}{name}" for name in node] + below
 
 
 def task_overrides() -> list[str]:
     """The overrides that the user typed for this job."""
-    return list(HydraConfig.get().overrides.task)
+    return [*HydraConfig.get().overrides.task, *SET_ASIDE]

@@ -4,15 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
+ERRORS = Console(highlight=False, soft_wrap=True, stderr=True)
 ACCURACIES = ("best", "last", "mean_last_10")
+NOISY = "_noisy_validation"
 
 
-def say(text: str) -> None:
+def say(text: str, error: bool = False) -> None:
     """Print a line as it is: paths, overrides and class names may hold brackets."""
-    CONSOLE.print(text, markup=False)
+    (ERRORS if error else CONSOLE).print(text, markup=False)
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    CONSOLE.print(table)
 
 
 def percent(value: float | None) -> str:
@@ -58,6 +67,50 @@ def detection_table(summaries: Sequence[Mapping[str, Any]]) -> Table:
             *(percent(found.get(f"{kind}_noise_rate")) for kind in ("estimated", "actual")),
         )
     return table
+
+
+def sweep_table(records: Sequence[Mapping[str, Any]], varied: Sequence[Mapping[str, str]]) -> Table:
+    """A row a job of a sweep: the overrides in which jobs differ, and how well f did.
+
+    Args:
+        records: as the jobs have left them.
+        varied: of each job the values of those overrides, by key.
+    """
+    table = Table(title="Sweep", title_justify="left", title_style="bold")
+    keys = list(varied[0])
+    noisy = any(f"accuracy_first{NOISY}_last" in record for record in records)
+    accuracies = [f"accuracy_first_{kind}" for kind in ACCURACIES]
+    headers = ["best", "last", "mean of last 10"]
+    if noisy:
+        accuracies.append(f"accuracy_first{NOISY}_mean_last_10")
+        headers.append("on noisy labels")
+    for header in ("job", *map(_narrow, keys), "status"):
+        table.add_column(header)
+    for header in (*headers, "s"):
+        table.add_column(header, justify="right")
+    for record, values in zip(records, varied, strict=True):
+        seconds = record.get("seconds")
+        table.add_row(
+            str(record["job"]),
+            *(Text(_short(values[key])) for key in keys),
+            record["status"],
+            *(percent(record.get(name)) for name in accuracies),
+            "–" if seconds is None else f"{seconds:.0f}",
+        )
+    return table
+
+
+def _narrow(key: str) -> str:
+    """A dotted key on several lines."""
+    return escape(key.replace(".", ".\n").replace("_", "_\n"))
+
+
+def _short(value: str) -> str:
+    """A number with four significant digits; anything else as it is."""
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def _truth_known(summary: Mapping[str, Any]) -> bool:

@@ -1,29 +1,82 @@
 """What the entry points do with a composed configuration."""
 
 import json
+import os
 from pathlib import Path
+from typing import NamedTuple
 
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
-from pmnar.tasks.cli import task_overrides
+from pmnar.runtime.quiet import quieten
+from pmnar.runtime.run_folder import is_first_process
+from pmnar.tasks.build import plain, planned_world_size
+from pmnar.tasks.cli import task_overrides, told
+from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.console import print_result, say
 from pmnar.tasks.evaluate import evaluate
-from pmnar.tasks.resume import resume
+from pmnar.tasks.find import finished_run, in_manner_of, is_finished, read_summary, unfinished_run
+from pmnar.tasks.resume import Resumed, resume
+from pmnar.tasks.sweep import check_objective, figures, objective_value, recorded
 from pmnar.tasks.train import Summary, train
 
 
-def train_job(cfg: DictConfig) -> None:
+class Outcome(NamedTuple):
+    """A run's summary, empty on a rank other than the first, and whether it was there already."""
+
+    summary: Summary
+    skipped: bool = False
+
+
+def train_job(cfg: DictConfig) -> float | None:
+    """Train, alone or as a job of a sweep; the value of `objective`, where there is one."""
+    hydra = HydraConfig.get()
+    if hydra.mode != RunMode.MULTIRUN:
+        with told("config"):
+            return objective_value(cfg.objective, _train(cfg).summary)
+    quieten()
+    number, overrides = hydra.job.num, task_overrides()
+    if is_first_process():
+        say(f"job {number}: {' '.join(overrides)}")
+    with recorded(Path(hydra.sweep.dir), number, overrides) as record:
+        spawn_ranks(cfg)
+        summary, skipped = _train(cfg)
+        if summary:
+            record |= {"skipped": skipped, **figures(summary)}
+        record["objective"] = objective_value(cfg.objective, summary)
+    objective: float | None = record.get("objective")
+    return objective
+
+
+def spawn_ranks(cfg: DictConfig) -> None:
+    """A rank that is a command of its own would run the whole sweep again: spawn it."""
+    started = SLURMEnvironment.detect() or "TORCHELASTIC_RUN_ID" in os.environ
+    several = planned_world_size(plain(cfg.trainer)) > 1
+    if several and not started and cfg.trainer.strategy in ("auto", "ddp"):
+        cfg.trainer.strategy = "ddp_spawn"
+
+
+def _train(cfg: DictConfig) -> Outcome:
     """Train, and then the method of `compare=` on the same labels; print what came of it."""
     overrides = task_overrides()
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        say(f"job {HydraConfig.get().job.num}: {' '.join(overrides)}")
-        # A rank that is a command of its own would run the whole sweep again.
-        if cfg.trainer.strategy in ("auto", "ddp"):
-            cfg.trainer.strategy = "ddp_spawn"
+    check_objective(cfg)
+    check_compare(cfg)
+    # Composed now, so that a mistyped method fails before the first one is trained.
+    other = None if cfg.compare is None else _other_method(cfg.compare, overrides)
+    outcomes = [_run(cfg, overrides)]
+    if other is not None:
+        outcomes.append(_run(other, []))
+    if all(outcome.summary for outcome in outcomes):
+        print_result([outcome.summary for outcome in outcomes])
+    return outcomes[0]
+
+
+def check_compare(cfg: DictConfig) -> None:
+    """Refuse a second method where it could not be trained on the same labels."""
     if cfg.compare is not None and cfg.trainer.devices != 1:
         raise InputError(
             f"compare={cfg.compare} needs trainer.devices=1; train method={cfg.compare} by a "
@@ -34,20 +87,34 @@ def train_job(cfg: DictConfig) -> None:
             f"compare={cfg.compare} cannot be combined with resume; train method={cfg.compare} "
             "with noise=file noise.path=<run folder>"
         )
-    # Composed now, so that a mistyped method fails before the first one is trained.
-    other = None if cfg.compare is None else _other_method(cfg.compare, overrides)
-    summaries = [train(cfg) if cfg.resume is None else _go_on(Path(cfg.resume), overrides)]
-    if other is not None:
-        summaries.append(train(other))
-    if all(summaries):
-        print_result(summaries)
 
 
-def _go_on(place: Path, overrides: list[str]) -> Summary:
-    run = resume(place, overrides)
-    for change in run.changes:
-        say(f"changed  {change}")
-    say(f"resuming {run.folder}")
+def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
+    if cfg.resume is not None:
+        run = resume(Path(cfg.resume), overrides)
+        if cfg.trainer.strategy == "ddp_spawn":
+            run.config.trainer.strategy = cfg.trainer.strategy
+        return Outcome(_go_on(run))
+    place = run_of_this_job(cfg)
+    if place is None and cfg.skip_done:
+        place = finished_run(cfg) or unfinished_run(cfg)
+    if place is None:
+        return Outcome(train(cfg))
+    if is_finished(place, cfg):
+        if not is_first_process():
+            return Outcome({}, skipped=True)
+        say(f"skipped: {place} has it")
+        return Outcome(read_summary(place), skipped=True)
+    run = resume(place, [])
+    in_manner_of(cfg, run.config)
+    return Outcome(_go_on(run))
+
+
+def _go_on(run: Resumed) -> Summary:
+    if is_first_process():
+        for change in run.changes:
+            say(f"changed  {change}")
+        say(f"resuming {run.folder}")
     return train(run.config, run.folder, run.checkpoint)
 
 
@@ -59,4 +126,5 @@ def _other_method(name: str, overrides: list[str]) -> DictConfig:
 
 def evaluate_job(cfg: DictConfig) -> None:
     """Evaluate a run, and print the figures as JSON."""
-    say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))
+    with told("evaluate"):
+        say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))

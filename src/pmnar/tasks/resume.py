@@ -6,28 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from pmnar.errors import InputError
-from pmnar.runtime.checkpoint import check_labels, read_checkpoint
-from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.tasks.cli import OF_THE_COMMAND, dotted_keys, nearest
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
     *("method.name", "method.loss", "method.networks"),
+    *("data.noisy_validation", "data.noisy_validation_seed"),
 )
 """Keys under which another value would make the saved state meaningless, or be overruled by it."""
+MISSING = object()
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """A run to go on with: its configuration, its folder, and the checkpoint to load."""
+    """A run to go on with: its configuration, its folder, and the checkpoint to load.
+
+    Without a checkpoint its first epoch had not been finished: it begins again where it is.
+    """
 
     config: DictConfig
     folder: Path
-    checkpoint: Path
+    checkpoint: Path | None
     changes: tuple[str, ...]
 
 
@@ -37,12 +44,36 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     Raises:
         InputError: there is no whole checkpoint, or an override would contradict its state.
     """
-    folder, checkpoint = locate(place)
-    config = saved_config(read_checkpoint(checkpoint))
+    folder, path = locate(place)
+    checkpoint = path if path.is_file() or not (folder / CONFIG).is_file() else None
+    if checkpoint is None:
+        config = read_config(folder / CONFIG)
+    else:
+        content = read_checkpoint(checkpoint)
+        config = saved_config(content)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
-    config.resume = str(folder)
+    if checkpoint is not None and config.trainer.max_epochs < finished_epochs(content):
+        raise InputError(
+            f"trainer.max_epochs must be at least {finished_epochs(content)}, the epochs that "
+            f"{checkpoint} has behind it, got {config.trainer.max_epochs}"
+        )
     return Resumed(config, folder, checkpoint, tuple(changes))
+
+
+def read_config(path: Path) -> DictConfig:
+    """A run's `config.yaml`.
+
+    Raises:
+        InputError: it cannot be read as one.
+    """
+    try:
+        config = OmegaConf.load(path)
+    except Exception as error:  # the YAML reader has errors of its own, without types
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if not isinstance(config, DictConfig) or "trainer" not in config:
+        raise InputError(f"{path} is not a run's configuration")
+    return config
 
 
 def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
@@ -57,10 +88,14 @@ def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
 
 def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     override = OverridesParser.create().parse_override(text)
+    if override.is_sweep_override():
+        raise InputError(f"{text}: several values need -m, a sweep over runs to resume")
     key, value = override.key_or_group, override.value()
-    if key in ("resume", "compare") or key.startswith("hydra"):
+    if key.split(".")[0] in OF_THE_COMMAND:
         return []
-    old = OmegaConf.select(config, key)
+    if override.type != OverrideType.CHANGE:
+        raise InputError(f"{text} cannot be used in a resumed run: write {key}=value")
+    old = OmegaConf.select(config, key, default=MISSING)
     if OmegaConf.is_config(old):
         if value == old.get("name"):
             return []
@@ -72,9 +107,13 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
         return []
     fixed = any(key == f or key.startswith(f"{f}.") for f in FIXED) and key not in MOVABLE
     if fixed:
+        made = "without it" if old is MISSING else f"with {old}"
         raise InputError(
-            f"{key}={value} cannot be changed in a resumed run; {folder} was made with {old}"
+            f"{key}={value} cannot be changed in a resumed run; {folder} was made {made}"
         )
+    if old is MISSING:
+        known = nearest(key, dotted_keys(OmegaConf.to_container(config)))
+        raise InputError(f"{key} is not in the configuration of {folder}; {known}")
     if key == "data_dir":
         move_data(config, str(old), str(value))
     check_epochs(config, key, value)

@@ -1,7 +1,6 @@
 """Train a method: configuration in, run folder and summary out."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
-from pmnar.files import write_text
+from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
-from pmnar.runtime.checkpoint import read_checkpoint
+from pmnar.runtime.checkpoint import finished_epochs, read_checkpoint
 from pmnar.runtime.quiet import quieten
-from pmnar.runtime.run_folder import FOLDER_VARIABLE, inherited_run_folder, make_run_folder
+from pmnar.runtime.run_folder import CONFIG, held, is_first_process, make_run_folder
 from pmnar.tasks.build import (
     build_datamodule,
     build_method,
@@ -29,7 +28,9 @@ from pmnar.tasks.build import (
     plain,
     planned_world_size,
 )
+from pmnar.tasks.cluster import name_job
 from pmnar.tasks.console import say
+from pmnar.tasks.ending import Ending
 from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
@@ -42,6 +43,11 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
 
     Returns:
         The content of `summary.json`; on a rank other than the first, an empty dictionary.
+
+    Raises:
+        InputError: the configuration cannot be trained, or another process trains in the folder.
+        NonFiniteLossError: the training diverged.
+        RunStopped, RankLostError, WriteError: see `Ending`.
     """
     quieten()
     check(cfg)
@@ -54,20 +60,54 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     method.identity = identity(cfg, data)
     if checkpoint is not None:
         check_checkpoint(read_checkpoint(checkpoint), method.identity, method.labels)
-    folder = folder or inherited_run_folder() or new_folder(cfg, data)
-    trainer = build_trainer(cfg, folder, run_callbacks(cfg, data, folder))
-    if trainer.is_global_zero:
+    if not is_first_process():
+        fit_run(cfg, data, method, folder or Path(cfg.runs_dir), checkpoint)
+        return {}
+    folder = folder or make_run_folder(
+        Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
+    )
+    with held(folder):
+        prepare_folder(cfg, data, folder, checkpoint)
         announce(cfg, data, method, folder)
-        if checkpoint is None:
-            write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-            data.labels.save(folder / "labels.npz")
-    trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if not trainer.is_global_zero or not (folder / "summary.json").is_file():
+        fit_run(cfg, data, method, folder, checkpoint)
+    if not (folder / "summary.json").is_file():
         return {}
     if cfg.figures:
         draw(folder, data)
     summary: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     return summary
+
+
+def fit_run(
+    cfg: DictConfig,
+    data: NoisyDataModule,
+    method: NoisyLabelMethod,
+    folder: Path,
+    checkpoint: Path | None,
+) -> None:
+    """Train in this process and, where there are several devices, in those that it starts."""
+    ending = Ending(folder, cfg.trainer.max_epochs)
+    callbacks = [*ending.callbacks, *run_callbacks(cfg, data, folder)]
+    trainer = build_trainer(cfg, folder, callbacks)
+    with ending.told(trainer):
+        trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def prepare_folder(
+    cfg: DictConfig, data: NoisyDataModule, folder: Path, checkpoint: Path | None
+) -> None:
+    """Write the configuration and the labels; keep an earlier configuration under its own name."""
+    remove_leftovers(folder)
+    config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
+    before = config.read_text(encoding="utf-8") if config.is_file() else None
+    if before != text:
+        if checkpoint is not None and before is not None:
+            epochs = finished_epochs(read_checkpoint(checkpoint))
+            config.rename(folder / f"config-until-epoch-{epochs}.yaml")
+        write_text(config, text)
+    if not (folder / "labels.npz").is_file():
+        data.labels.save(folder / "labels.npz")
+    name_job(folder)
 
 
 def check(cfg: DictConfig) -> None:
@@ -97,15 +137,6 @@ def load_data(cfg: DictConfig) -> NoisyDataModule:
     data.prepare_data()
     data.setup()
     return data
-
-
-def new_folder(cfg: DictConfig, data: NoisyDataModule) -> Path:
-    """A new run folder, which processes started from this one inherit."""
-    folder = make_run_folder(
-        Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
-    )
-    os.environ[FOLDER_VARIABLE] = str(folder)
-    return folder
 
 
 def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:

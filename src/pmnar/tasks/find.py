@@ -1,0 +1,81 @@
+"""Earlier runs of the same configuration."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+
+SUMMARY = Path("summary.json")
+MANNER = (
+    *("logger", "figures", "checkpoint", "data.num_workers", "data.resident"),
+    *("trainer.enable_progress_bar", "trainer.strategy"),
+)
+"""Keys that say how a run is done, and change none of its results."""
+IRRELEVANT = (*MANNER, "runs_dir", "resume", "skip_done", "compare", "objective")
+"""Keys that may differ between two runs with the same results."""
+# Ten times faster, where PyYAML was built with it.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def matching_runs(cfg: DictConfig) -> list[Path]:
+    """Run folders below `cfg.runs_dir` with just this configuration, oldest first.
+
+    Whether they are finished is not asked. Keys in `IRRELEVANT` are not compared.
+    """
+    wanted = relevant(OmegaConf.to_yaml(cfg, resolve=True))
+    names = [re.sub(r"[^\w.+-]+", "*", cfg[group].name) for group in ("dataset", "method")]
+    places = Path(cfg.runs_dir).absolute().glob(f"{names[0]}/*/{names[1]}/*/{CONFIG}")
+    same = [path.parent for path in places if relevant(path.read_text("utf-8")) == wanted]
+    return sorted(same, key=lambda folder: folder.name)  # which begins with the time
+
+
+def finished_run(cfg: DictConfig) -> Path | None:
+    """The newest finished run of this configuration."""
+    runs = [run for run in matching_runs(cfg) if is_finished(run, cfg)]
+    return runs[-1] if runs else None
+
+
+def unfinished_run(cfg: DictConfig) -> Path | None:
+    """The newest run of this configuration that has a checkpoint to go on from, and no end."""
+    runs = [run for run in matching_runs(cfg) if not is_finished(run, cfg)]
+    runs = [run for run in runs if (run / CHECKPOINT).is_file()]
+    return runs[-1] if runs else None
+
+
+def is_finished(run: Path, cfg: DictConfig) -> bool:
+    """Whether a run's summary is of as many epochs as asked for: it may have been resumed since."""
+    epochs = 1 if cfg.trainer.fast_dev_run else cfg.trainer.max_epochs
+    return (run / SUMMARY).is_file() and read_summary(run)["epochs"] >= epochs
+
+
+def read_summary(run: Path) -> dict[str, Any]:
+    """The `summary.json` of a finished run."""
+    summary: dict[str, Any] = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+    return summary
+
+
+def relevant(text: str) -> Any:
+    """What a `config.yaml` holds, without `IRRELEVANT`; None where it cannot be read."""
+    try:
+        found = yaml.load(text, LOADER)
+    except yaml.YAMLError:
+        return None
+    for key in IRRELEVANT:
+        *groups, last = key.split(".")
+        node = found
+        for group in groups:
+            node = node.get(group) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.pop(last, None)
+    return found
+
+
+def in_manner_of(cfg: DictConfig, config: DictConfig) -> None:
+    """Give an earlier run's `config` this command's values of the keys in `MANNER`."""
+    for key in MANNER:
+        OmegaConf.update(config, key, OmegaConf.select(cfg, key), merge=False, force_add=True)

@@ -1,0 +1,206 @@
+"""The jobs of a sweep: what became of each, and all of them in a table.
+
+Jobs may run in other processes, or on other machines, and any of them may die: each leaves a file.
+"""
+
+import csv
+import io
+import json
+import logging
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from signal import Signals
+from typing import Any, ClassVar
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from pmnar.errors import InputError
+from pmnar.files import write_text
+from pmnar.runtime.run_folder import is_first_process
+from pmnar.runtime.stop import RunStopped
+from pmnar.tasks.cli import line_of, nearest, told
+from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
+
+Record = dict[str, Any]
+NOISY = "accuracy_noisy_validation"
+KILLED = "it did not come to its end: it was killed, or its machine was lost"
+
+
+class SweepStart(Callback):
+    """Told by Hydra, in the process that starts a sweep, that it begins."""
+
+    folder: ClassVar[Path | None] = None
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a search that could not be one; say where the sweep's files will be."""
+        with told("config"):  # Hydra would make a warning of an error here
+            check_search(config)
+        SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
+        if is_first_process():
+            say(f"sweep {SweepStart.folder}")
+
+
+@contextmanager
+def recorded(folder: Path, number: int, overrides: Sequence[str]) -> Iterator[Record]:
+    """Around a job: writes `folder/jobs/<number>.json` of how it ended, by the first rank alone.
+
+    An error ends the job, not the sweep: it is told and kept. A signal that stops the process ends
+    the sweep too. Until it has ended, a job counts as stopped.
+
+    Yields:
+        the record, to which the job adds what it found.
+    """
+    record: Record = {"job": number, "status": "stopped", "error": KILLED}
+    record["overrides"] = list(overrides)
+    _write(folder, record)
+    try:
+        yield record
+    except Exception as error:
+        line = line_of(error, "config")
+        if line is None:
+            traceback.print_exc()
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+        record |= {"status": "failed", "error": line}
+        if is_first_process():
+            say(f"error: job {number}: {line}", error=True)
+    except BaseException as stop:
+        signum = stop.signum if isinstance(stop, RunStopped) else None
+        record["error"] = Signals(signum).name if signum else type(stop).__name__
+        raise
+    else:
+        record |= {"status": "skipped" if record.pop("skipped", False) else "done", "error": None}
+    finally:
+        _write(folder, record)
+
+
+def _write(folder: Path, record: Record) -> None:
+    if is_first_process():
+        jobs = folder / "jobs"
+        jobs.mkdir(parents=True, exist_ok=True)
+        write_text(jobs / f"{record['job']}.json", json.dumps(record, indent=2) + "\n")
+
+
+def figures(summary: Mapping[str, Any]) -> Record:
+    """What a sweep keeps of a `summary.json`; accuracies are called as in `metrics.csv`."""
+    found: Record = {"run": summary["run"], "seconds": summary["seconds"]["total"]}
+    for name, outputs in summary.items():
+        if name.startswith("accuracy"):
+            split = name.removeprefix("accuracy")
+            for output, values in outputs.items():
+                found |= {f"accuracy_{output}{split}_{kind}": v for kind, v in values.items()}
+    if "f1" in summary["detection"]:
+        found["detection_f1"] = summary["detection"]["f1"]
+    return found
+
+
+def end_sweep() -> bool:
+    """Show and write the sweep that this process has started, if any; whether a job failed."""
+    folder, SweepStart.folder = SweepStart.folder, None
+    if folder is None or not is_first_process():
+        return False
+    records = [json.loads(path.read_text("utf-8")) for path in (folder / "jobs").glob("*.json")]
+    if not records:
+        return False
+    records.sort(key=lambda record: record["job"])
+    varied = varied_overrides(records)
+    write_text(
+        folder / "sweep.csv", _csv([{**r, **v} for r, v in zip(records, varied, strict=True)])
+    )
+    show(sweep_table(records, varied))
+    for record in records:
+        if record["error"] is not None:
+            say(f"job {record['job']} {record['status']}: {record['error']}")
+    _say_best(folder / "optimization_results.yaml")
+    if any(record["status"] == "stopped" for record in records):
+        say("the same command with skip_done=true goes on with what is missing")
+    say(f"sweep {folder}")
+    return any(record["error"] is not None for record in records)
+
+
+def varied_overrides(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Of each job, the overrides in which not all jobs agree, by key."""
+    split = [dict(text.partition("=")[::2] for text in r["overrides"]) for r in records]
+    keys = dict.fromkeys(key for overrides in split for key in overrides)
+    varied = [key for key in keys if len({overrides.get(key) for overrides in split}) > 1]
+    return [{key: overrides.get(key, "") for key in varied} for overrides in split]
+
+
+def _csv(rows: Sequence[Record]) -> str:
+    """A row a job; floats keep every digit."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
+    return text.getvalue()
+
+
+def _say_best(path: Path) -> None:
+    """What a search has found."""
+    if not path.is_file():
+        return
+    found = OmegaConf.load(path)
+    if "best_params" in found:
+        settings = " ".join(f"{key}={value}" for key, value in found.best_params.items())
+        say(f"best  {settings}, objective {found.best_value:.4f}")
+
+
+def check_search(config: DictConfig) -> None:
+    """Raise `InputError` where the sweeper needs an objective and has none that it may use."""
+    check_objective(config)
+    if "OptunaSweeper" not in config.hydra.sweeper._target_:
+        return
+    if config.objective is None:
+        raise InputError(
+            f"objective must be a path into summary.json for sweeper=optuna, such as "
+            f"{NOISY}.first.mean_last_10, got null"
+        )
+    import optuna  # now, since being imported it begins to talk
+
+    optuna.logging.set_verbosity(logging.WARNING)
+
+
+def check_objective(cfg: DictConfig) -> None:
+    """Raise `InputError` where an objective looks at true labels, or cannot be in the summary."""
+    if cfg.objective is None:
+        return
+    path, share = str(cfg.objective), cfg.data.noisy_validation
+    head = path.split(".")[0]
+    if head != NOISY and head.split("_")[0] in ("accuracy", "recall", "detection", "noise"):
+        raise InputError(
+            f"objective={path} would choose by true labels; "
+            f"{NOISY}.first.mean_last_10 with data.noisy_validation=0.1 does not"
+        )
+    if head != NOISY:
+        return
+    if share == 0:
+        raise InputError(f"objective={path} needs data.noisy_validation in (0, 1), got {share}")
+    outputs = ("first",) if cfg.method.networks == 1 else ("first", "second", "ensemble")
+    known = [f"{NOISY}.{output}.{kind}" for output in outputs for kind in ACCURACIES]
+    if path not in known:
+        raise InputError(f"objective={path} will not be in summary.json; {nearest(path, known)}")
+
+
+def objective_value(path: str | None, summary: Mapping[str, Any]) -> float | None:
+    """The number at a dotted path in a `summary.json`; None without a path, or on a further rank.
+
+    Raises:
+        InputError: there is no number.
+    """
+    if path is None or not summary:
+        return None
+    numbers = dict(_numbers(summary, ""))
+    if path not in numbers:
+        raise InputError(f"objective={path} is no number in summary.json; {nearest(path, numbers)}")
+    return float(numbers[path])
+
+
+def _numbers(node: Any, prefix: str) -> Iterator[tuple[str, float]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _numbers(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{prefix}{name}", value

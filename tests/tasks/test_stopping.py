@@ -1,0 +1,285 @@
+"""Runs that a signal, a lost rank or a full disk ends: what is said, what is left, going on."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from processes import QUIET, ROOT, Ended, finish, run_below, start, the_run_below, wait_until
+from runs import content, rows_of, unequal
+
+SHORT = (
+    *QUIET,
+    "dataset.train_subset=200",
+    "dataset.recipe.max_epochs=4",
+    "dataset.recipe.milestones=[3]",
+    "scheduler=multistep",
+    "method.warmup_epochs=1",
+)
+SIGNALS = {"SIGTERM": 143, "SIGINT": 130}
+
+
+def advice(folder: Path) -> str:
+    """What every early end says."""
+    return f"go on with: python -m src.train resume={shlex.quote(str(folder))}"
+
+
+def told(err: str) -> list[str]:
+    """What was printed but warnings, which so short a run gets."""
+    return [line for line in err.splitlines() if not line.startswith("warning: ")]
+
+
+def go_on(folder: Path, *overrides: str) -> Ended:
+    """Resume to the end."""
+    ended = finish(start(f"resume={folder}", *overrides))
+    assert ended.code == 0, ended
+    return ended
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    ended = finish(start(*SHORT, f"runs_dir={root}"))
+    assert ended.code == 0, ended
+    return the_run_below(root)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_stops_at_the_next_step(tmp_path: Path, whole: Path, name: str) -> None:
+    """Two epochs are finished, the third has begun."""
+    number = signal.Signals[name].value
+    log = tmp_path / "started"
+    ended = finish(start(*SHORT, f"runs_dir={tmp_path}", fault=f"epoch:3:{number}", log=log))
+    folder = the_run_below(tmp_path)
+    assert ended.code == SIGNALS[name]
+    assert ended.out.splitlines()[-1] == f"stopped by {name} after epoch 2 of 4; {advice(folder)}"
+    assert told(ended.err) == []
+    assert log.read_text().split() == ["1", "2", "3"]
+    assert content(folder)["epoch"] == 1
+    assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]
+    assert not list(folder.rglob(".*"))
+    assert f"resuming {folder}" in go_on(folder).out
+    assert unequal(whole, folder) == []
+
+
+def test_a_second_signal_ends_at_once(tmp_path: Path) -> None:
+    """Where the first step boundary does not come."""
+    script = """
+import os, signal, sys, time
+from pmnar.runtime.stop import StopOnSignal
+from pmnar.runtime.watch import RankWatch
+stop = StopOnSignal(RankWatch())
+stop._install()
+print("ready", flush=True)
+while stop.signum is None:
+    time.sleep(0.01)
+print("heard", flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGINT)  # an echo: the terminal's, and a launcher's
+        assert process.stdout.readline() == "heard\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+
+
+def test_a_run_without_a_finished_epoch_begins_again_where_it_is(
+    tmp_path: Path, whole: Path
+) -> None:
+    ended = finish(start(*SHORT, f"runs_dir={tmp_path}", fault="epoch:1:15"))
+    folder = the_run_below(tmp_path)
+    assert ended.code == 143
+    assert "stopped by SIGTERM after epoch 0 of 4" in ended.out
+    assert not (folder / "checkpoints").exists()
+    go_on(folder)
+    assert unequal(whole, folder) == []
+
+
+def test_a_finished_run_is_left_as_it_is_by_resuming(whole: Path) -> None:
+    figures = ("metrics.csv", "samples.parquet", "labels.npz", "config.yaml")
+    before = {name: (whole / name).read_bytes() for name in figures}
+    assert "Test accuracy" in go_on(whole).out
+    assert {name: (whole / name).read_bytes() for name in figures} == before
+    assert not list(whole.glob("config-until*"))
+
+
+def test_an_override_leaves_the_earlier_configuration_behind(tmp_path: Path) -> None:
+    finish(start(*SHORT, f"runs_dir={tmp_path}", fault="epoch:3:15"))
+    folder = the_run_below(tmp_path)
+    before = (folder / "config.yaml").read_text()
+    found = go_on(folder, "method.beta=0.5")
+    assert "changed  method.beta: 1.0 → 0.5" in found.out
+    assert (folder / "config-until-epoch-2.yaml").read_text() == before
+    assert "beta: 0.5" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("bytes_left", [100_000, 1_000])
+def test_a_full_disk_ends_with_a_line_and_the_previous_checkpoint(
+    tmp_path: Path, whole: Path, bytes_left: int
+) -> None:
+    """The kernel refuses to let a file grow: a checkpoint has 300 kB, the tables have a few."""
+    finish(start(*SHORT, f"runs_dir={tmp_path}", fault="epoch:3:15"))
+    folder = the_run_below(tmp_path)
+    before = content(folder)
+    limit = f"ulimit -f {-(-bytes_left // 1024)}; exec {shlex.join(_command(folder))}"
+    done = subprocess.run(
+        ["bash", "-c", limit], cwd=ROOT, env=_env(), capture_output=True, text=True, check=False
+    )
+    [line] = told(done.stderr)
+    name = "last.ckpt" if bytes_left == 100_000 else "metrics.csv"
+    assert done.returncode == 1
+    assert re.fullmatch(f"error: cannot write .*{name}: File too large; {advice(folder)}", line)
+    assert torch.equal(content(folder)["state_dict"]["labels"], before["state_dict"]["labels"])
+    assert content(folder)["epoch"] == 1
+    assert not list(folder.rglob(".*.tmp"))
+    go_on(folder)
+    assert unequal(whole, folder) == []
+
+
+def _command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "src.train", f"resume={folder}"]
+
+
+def _env() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def test_a_folder_that_cannot_be_written_to_ends_with_a_line(tmp_path: Path) -> None:
+    """A file stands where the folder of checkpoints should be, whoever the user is."""
+    finish(start(*SHORT, f"runs_dir={tmp_path}", fault="epoch:1:15"))
+    folder = the_run_below(tmp_path)
+    (folder / "checkpoints").write_text("in the way")
+    ended = finish(start(f"resume={folder}"))
+    assert ended.code == 1
+    [line] = told(ended.err)
+    assert re.fullmatch(f"error: cannot write .*last.ckpt: .*; {advice(folder)}", line)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, whole: Path) -> None:
+    root = tmp_path / "runs"
+    long = ("dataset.recipe.max_epochs=400", f"runs_dir={root}")
+    process = start(*SHORT, *long)
+
+    def has_begun() -> bool:
+        folder = run_below(root)
+        return folder is not None and (folder / "checkpoints" / "last.ckpt").is_file()
+
+    wait_until(has_begun, process)
+    folder = the_run_below(root)
+    second = finish(start(f"resume={folder}"))
+    process.send_signal(signal.SIGTERM)
+    assert finish(process).code == 143
+    assert second.code == 2
+    assert told(second.err) == [f"error: another process is training in {folder}"]
+
+
+def two_ranks(root: Path, strategy: str = "ddp") -> tuple[str, ...]:
+    """A run on two ranks of the CPU."""
+    return (*SHORT, f"runs_dir={root}", "trainer.devices=2", f"trainer.strategy={strategy}")
+
+
+STRATEGIES = (
+    "ddp",
+    pytest.param("ddp_spawn", marks=pytest.mark.slow),
+    pytest.param("ddp_fork", marks=pytest.mark.slow),
+)
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_killed_rank_ends_the_others(tmp_path: Path, strategy: str) -> None:
+    """And the run goes on from its checkpoint."""
+    ended = finish(start(*two_ranks(tmp_path, strategy), fault="epoch:3:9", rank=1), 60)
+    folder = the_run_below(tmp_path)
+    assert ended.code == 1
+    assert f"error: rank 1 was killed by SIGKILL; {advice(folder)}" in ended.err.splitlines()
+    assert content(folder)["epoch"] == 1
+    go_on(folder)
+    assert [row["epoch"] for row in rows_of(folder)] == ["1", "2", "3", "4"]
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_s_error_ends_the_others_and_is_shown(
+    tmp_path: Path, strategy: str, rank: int
+) -> None:
+    ended = finish(start(*two_ranks(tmp_path, strategy), fault="error:3:0", rank=rank), 60)
+    folder = the_run_below(tmp_path)
+    assert ended.code == 1
+    assert "ZeroDivisionError: an error of one rank" in ended.err
+    assert advice(folder) in ended.err
+    assert "gloo" not in ended.err.replace("distributed_backend=gloo", "")
+    assert content(folder)["epoch"] == 1
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+@pytest.mark.parametrize(("name", "rank"), [("SIGTERM", 0), ("SIGTERM", 1), ("SIGINT", 1)])
+def test_a_signal_to_one_rank_stops_all(
+    tmp_path: Path, strategy: str, name: str, rank: int
+) -> None:
+    number = signal.Signals[name].value
+    ended = finish(start(*two_ranks(tmp_path, strategy), fault=f"epoch:3:{number}", rank=rank), 60)
+    folder = the_run_below(tmp_path)
+    assert ended.code == SIGNALS[name]
+    done = content(folder)["epoch"] + 1
+    assert done == 2 if rank == 0 else done >= 2  # rank 0 hears of it within half a second
+    said = f"stopped by {name} after epoch {done} of 4; {advice(folder)}"
+    assert ended.out.splitlines()[-1] == said
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn", "ddp_fork"])
+def test_a_signal_to_the_command_stops_all_ranks(tmp_path: Path, strategy: str) -> None:
+    log = tmp_path / "started"
+    more = ("dataset.recipe.max_epochs=400",)
+    process = start(*two_ranks(tmp_path / "runs", strategy), *more, log=log)
+    wait_until(lambda: log.is_file() and len(log.read_text().split()) > 2, process)
+    process.send_signal(signal.SIGTERM)
+    ended = finish(process, 60)
+    assert ended.code == 143
+    assert "stopped by SIGTERM after epoch" in ended.out.splitlines()[-1]
+    assert "Traceback" not in ended.err
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_a_rank_that_hangs_ends_the_others(tmp_path: Path) -> None:
+    """SIGSTOP: it lives, and never answers. After PATIENCE, 45 seconds, it is taken for dead."""
+    process = start(*two_ranks(tmp_path), fault=f"epoch:3:{signal.SIGSTOP.value}", rank=1)
+    process.wait(120)
+    subprocess.run(["pkill", "-CONT", "-f", str(tmp_path)], check=False)
+    ended = finish(process)
+    assert ended.code == 1
+    assert "error: rank 1 has given no sign of life for 45 s" in ended.err
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_a_diverging_run_on_two_ranks_ends_with_one_line(tmp_path: Path) -> None:
+    for strategy in ("ddp", "ddp_spawn"):
+        ended = finish(
+            start(*two_ranks(tmp_path / strategy, strategy), "dataset.recipe.learning_rate=1e30"),
+            60,
+        )
+        lines = [line for line in ended.err.splitlines() if "error" in line]
+        assert ended.code == 2, ended
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("error: the loss is not finite at epoch 1")
