@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,11 +15,21 @@ QUIET = (
     "logger=none",
     "figures=false",
     "threads=1",
-    "network.width=8",
 )
+"""What makes a run quiet."""
+SHORT = (
+    *QUIET,
+    "network.width=8",
+    "dataset.train_subset=200",
+    "dataset.recipe.max_epochs=4",
+    "dataset.recipe.milestones=[3]",
+    "scheduler=multistep",
+    "method.warmup_epochs=1",
+)
+"""Four epochs on 200 digits."""
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     """How a process ended: its exit code, negative for a signal, and what it printed."""
 
     code: int
@@ -28,7 +38,11 @@ class Ended(NamedTuple):
 
 
 def start(
-    *overrides: str, fault: str = "", rank: int = 0, log: Path | None = None, **more: str
+    *overrides: str,
+    fault: str = "",
+    rank: int = 0,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[str]":
     """A training process with a fault; see `faulty.py`.
 
@@ -37,28 +51,32 @@ def start(
         fault: what is to happen in `rank`.
         rank: where.
         log: gets a line an epoch.
-        more: further environment variables.
+        env: further environment variables.
     """
-    paths = [str(ROOT / "src"), str(ROOT), str(ROOT / "tests")]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"} | more
-    env |= {"FAULT": fault, "FAULT_RANK": str(rank)}
+    variables = environment() | dict(env or {}) | {"FAULT": fault, "FAULT_RANK": str(rank)}
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
-        env["STARTED_EPOCHS"] = str(log)
+        variables["STARTED_EPOCHS"] = str(log)
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "faulty.py"), *overrides],
         cwd=ROOT,
-        env=env,
+        env=variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def finish(process: "subprocess.Popen[str]", seconds: float = 240) -> Ended:
+def environment() -> dict[str, str]:
+    """For a process that imports the library, the entry points and the tests from here."""
+    paths = [str(ROOT / "src"), str(ROOT), str(ROOT / "tests")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+
+
+def finish(process: "subprocess.Popen[str]", seconds: float = 240) -> Result:
     """Wait for the end, of the process and of all that still write where it wrote."""
     out, err = process.communicate(timeout=seconds)
-    return Ended(process.returncode, out, err)
+    return Result(process.returncode, out, err)
 
 
 def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:

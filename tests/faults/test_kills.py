@@ -20,6 +20,7 @@ from pmnar.runtime.run_folder import CHECKPOINT
 EPOCHS = 40
 SETTINGS = (
     *QUIET,
+    "network.width=8",
     "dataset.train_subset=400",
     f"dataset.recipe.max_epochs={EPOCHS}",
     "method.warmup_epochs=2",

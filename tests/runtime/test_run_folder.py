@@ -46,6 +46,12 @@ def test_a_folder_that_exists_is_never_taken(
         make_run_folder(tmp_path, "digits", "sym50", "pmnar")
 
 
+def test_a_root_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(InputError, match=r"runs_dir=.*runs: no folder can be made there: Not a"):
+        make_run_folder(tmp_path / "runs", "digits", "sym50", "pmnar")
+
+
 @pytest.mark.parametrize(
     "name", ["a/b", "a\\b", "a b:c*?", "../up", "..", ".", "ünï", "sym50+", "a\nb", "x" * 100]
 )

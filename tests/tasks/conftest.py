@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -13,19 +13,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from processes import QUIET, ROOT, Result
 from runs import Rows, rows_of
 
 from pmnar.tasks import cli
 from pmnar.tasks.train import train
 
-ROOT = Path(__file__).parents[2]
-QUIET = (
-    "trainer.accelerator=cpu",
-    "trainer.enable_progress_bar=false",
-    "logger=none",
-    "figures=false",
-    "threads=1",
-)
 SHORT = (
     "network.width=8",
     "dataset.train_subset=200",
@@ -35,14 +28,6 @@ SHORT = (
     "method.warmup_epochs=1",
 )
 """Three epochs on 200 digits, a second and a half."""
-
-
-class Result(NamedTuple):
-    """What a command left: its exit code and what it printed."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import official_data
 import pytest
 import torch
 from omegaconf import DictConfig
+from processes import Result
 from torch import Tensor, nn
 
 from pmnar.errors import InputError, NonFiniteLossError
@@ -19,14 +19,6 @@ from pmnar.tasks.train import train
 
 Run = Callable[..., Path]
 Refuse = Callable[..., str]
-
-
-class Result(NamedTuple):
-    """What the `command` fixture gives back."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

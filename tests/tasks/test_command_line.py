@@ -4,23 +4,15 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
+from processes import Result
 
 from pmnar.noise import NoisyLabels
 from pmnar.tasks import cli
 from pmnar.tasks.console import say
-
-
-class Result(NamedTuple):
-    """What the `command` and `shell` fixtures give back."""
-
-    code: int
-    out: str
-    err: str
-
 
 Command = Callable[..., Result]
 Run = Callable[..., Path]

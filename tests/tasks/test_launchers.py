@@ -5,23 +5,15 @@ import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from processes import Result
 
 from pmnar.tasks.cli import PLUGINS
 
 pytest.importorskip("joblib")
 pytest.importorskip("submitit")
-
-
-class Result(NamedTuple):
-    """What the `command` and `shell` fixtures give back."""
-
-    code: int
-    out: str
-    err: str
 
 
 Command = Callable[..., Result]

@@ -3,23 +3,15 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from processes import Result
 
 from pmnar.noise import NoisyLabels
 from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
-
-
-class Result(NamedTuple):
-    """What the `command` fixture gives back."""
-
-    code: int
-    out: str
-    err: str
-
 
 Rows = list[dict[str, str]]
 ReadRows = Callable[[Path], Rows]

@@ -3,22 +3,14 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from processes import Result
 
 pytestmark = pytest.mark.ddp
-
-
-class Result(NamedTuple):
-    """What the `shell` fixture gives back."""
-
-    code: int
-    out: str
-    err: str
 
 
 Shell = Callable[..., Result]

@@ -4,23 +4,15 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from processes import Result
 
 from pmnar.errors import InputError
 from pmnar.tasks.sweep import check_objective, objective_value
 
 pytest.importorskip("optuna")
-
-
-class Result(NamedTuple):
-    """What the `command` and `shell` fixtures give back."""
-
-    code: int
-    out: str
-    err: str
 
 
 Command = Callable[..., Result]

@@ -1,6 +1,5 @@
 """Runs that a signal, a lost rank or a full disk ends: what is said, what is left, going on."""
 
-import os
 import re
 import shlex
 import signal
@@ -10,17 +9,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import QUIET, ROOT, Ended, finish, run_below, start, the_run_below, wait_until
+from processes import (
+    ROOT,
+    SHORT,
+    Result,
+    environment,
+    finish,
+    run_below,
+    start,
+    the_run_below,
+    wait_until,
+)
 from runs import content, rows_of, unequal
 
-SHORT = (
-    *QUIET,
-    "dataset.train_subset=200",
-    "dataset.recipe.max_epochs=4",
-    "dataset.recipe.milestones=[3]",
-    "scheduler=multistep",
-    "method.warmup_epochs=1",
-)
 SIGNALS = {"SIGTERM": 143, "SIGINT": 130}
 
 
@@ -34,7 +35,7 @@ def told(err: str) -> list[str]:
     return [line for line in err.splitlines() if not line.startswith("warning: ")]
 
 
-def go_on(folder: Path, *overrides: str) -> Ended:
+def go_on(folder: Path, *overrides: str) -> Result:
     """Resume to the end."""
     ended = finish(start(f"resume={folder}", *overrides))
     assert ended.code == 0, ended
@@ -135,7 +136,12 @@ def test_a_full_disk_ends_with_a_line_and_the_previous_checkpoint(
     before = content(folder)
     limit = f"ulimit -f {-(-bytes_left // 1024)}; exec {shlex.join(_command(folder))}"
     done = subprocess.run(
-        ["bash", "-c", limit], cwd=ROOT, env=_env(), capture_output=True, text=True, check=False
+        ["bash", "-c", limit],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     [line] = told(done.stderr)
     name = "last.ckpt" if bytes_left == 100_000 else "metrics.csv"
@@ -150,10 +156,6 @@ def test_a_full_disk_ends_with_a_line_and_the_previous_checkpoint(
 
 def _command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "src.train", f"resume={folder}"]
-
-
-def _env() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
 
 
 def test_a_folder_that_cannot_be_written_to_ends_with_a_line(tmp_path: Path) -> None:

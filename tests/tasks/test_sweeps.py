@@ -7,26 +7,18 @@ import signal
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
+from processes import Result
 
 from pmnar.methods import PMNAR
 from pmnar.tasks import cli
 from pmnar.tasks.find import finished_run, matching_runs, unfinished_run
 from pmnar.tasks.jobs import spawn_ranks
 from pmnar.tasks.sweep import recorded
-
-
-class Result(NamedTuple):
-    """What the `command` and `shell` fixtures give back."""
-
-    code: int
-    out: str
-    err: str
-
 
 Command = Callable[..., Result]
 Composed = Callable[..., DictConfig]

@@ -21,11 +21,22 @@ HANDOVER = 10.0
 
 
 def make_run_folder(root: Path, dataset: str, noise: str, method: str) -> Path:
-    """Make `root/<dataset>/<noise>/<method>/<time>-<unique>`, never one that exists."""
+    """Make `root/<dataset>/<noise>/<method>/<time>-<unique>`, never one that exists.
+
+    Raises:
+        InputError: the folder cannot be made.
+    """
     parts = [re.sub(r"[^\w.+-]+|^\.+", "_", part) for part in (dataset, noise, method)]
     started = datetime.now().strftime("%Y%m%d-%H%M%S")
     folder = root.joinpath(*parts, f"{started}-{secrets.token_hex(3)}").absolute()
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"runs_dir={root}: no folder can be made there: {error.strerror}"
+        ) from error
     return folder
 
 
