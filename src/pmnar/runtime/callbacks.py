@@ -76,8 +76,9 @@ class RunTables(Checkpoint):
         self.samples = dict(samples)
         self.rows: list[Row] = []
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Silence in every rank what was silenced in the first."""
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Silence in a spawned rank what is silenced here, before anything is said there."""
+        self.__dict__.update(state)
         quieten()
 
     def on_load_checkpoint(

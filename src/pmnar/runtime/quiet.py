@@ -24,4 +24,5 @@ def quieten() -> None:
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = _on_a_line
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for package in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(package).setLevel(logging.WARNING)
