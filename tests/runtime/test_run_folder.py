@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from processes import environment
 
 from pmnar.errors import InputError
 from pmnar.runtime import run_folder
@@ -101,7 +102,7 @@ def test_a_folder_is_held_by_one_process_until_it_ends(
     script = "import sys, time; from pathlib import Path; from pmnar.runtime.run_folder import held"
     script += "\nwith held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(InputError, match="another process is training in"), held(tmp_path):

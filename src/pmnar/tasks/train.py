@@ -103,7 +103,7 @@ def prepare_folder(
     if before != text:
         if checkpoint is not None and before is not None:
             epochs = finished_epochs(read_checkpoint(checkpoint))
-            config.rename(folder / f"config-until-epoch-{epochs}.yaml")
+            write_text(folder / f"config-until-epoch-{epochs}.yaml", before)
         write_text(config, text)
     if not (folder / "labels.npz").is_file():
         data.labels.save(folder / "labels.npz")
