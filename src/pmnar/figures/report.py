@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pmnar.detection import most_suspicious, read_samples
 from pmnar.errors import InputError
+from pmnar.files import write_text
 from pmnar.figures.page import (
     UNKNOWN,
     code,
@@ -103,7 +104,7 @@ def write_report(run: Path) -> Path:
     body += _what(summary) + _accuracy(summary) + _detection(summary)
     body += _figures(run) + _suspects(run) + _next(run, summary)
     path = run / "report.html"
-    path.write_text(page(title, body), encoding="utf-8")
+    write_text(path, page(title, body))
     return path
 
 

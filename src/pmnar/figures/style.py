@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pmnar.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -73,5 +75,6 @@ def shorten(name: str, length: int) -> str:
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG of 150 dots an inch; equal figures are equal files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=150, metadata={"Software": None})
+    with replacing(path) as beside:
+        figure.savefig(beside, format="png", dpi=150, metadata={"Software": None})
     return path
