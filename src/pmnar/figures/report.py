@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pmnar.detection import most_suspicious, read_samples
 from pmnar.errors import InputError
-from pmnar.files import write_text
 from pmnar.figures.page import (
     UNKNOWN,
     code,
@@ -22,6 +21,7 @@ from pmnar.figures.page import (
     text_of,
 )
 from pmnar.figures.tables import Summary, lookup, read_summary
+from pmnar.files import write_text
 
 SUSPECTS = 50
 NETWORKS = ("first", "second", "ensemble")
