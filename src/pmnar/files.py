@@ -1,5 +1,6 @@
 """Writing files so that a reader, or a crash, never meets half of one."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
-        sync(path.parent)
+        _sync_folder(path.parent)
     except OSError as error:
         raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
@@ -37,6 +38,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    try:
+        sync(path)
+    except OSError as error:
+        # Some network file systems know no such thing; the file itself is in its place.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

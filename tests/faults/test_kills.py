@@ -145,6 +145,7 @@ def test_killed_run_is_the_unbroken_one(
         assert not list(folder.rglob(".*.tmp"))
         started += len((below / "started").read_text().split())
     assert tally.torn == []
+    assert tally.looks > 100
     with capsys.disabled():
         print(
             f"\n{devices} rank(s): {sum(tally.kills.values())} kills survived {tally.kills}, "

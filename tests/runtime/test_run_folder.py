@@ -111,4 +111,4 @@ def test_a_folder_is_held_by_one_process_until_it_ends(
         holder.wait()
     with held(tmp_path):
         pass
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]

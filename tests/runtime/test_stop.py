@@ -86,6 +86,34 @@ def test_testing_stops_too(tmp_path: Path) -> None:
     assert read_checkpoint_epoch(tmp_path) == 0
 
 
+def test_a_long_ordered_pass_stops_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its next batch; the epoch that it follows is not kept."""
+    passes: list[int] = []
+    real = Watched._after_ordered_batch
+
+    def signalled(self: Watched) -> None:
+        passes.append(self.current_epoch)
+        if passes.count(1) == 1 and self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(self)
+
+    monkeypatch.setattr(Watched, "_after_ordered_batch", signalled)
+    with pytest.raises(RunStopped):
+        train(tmp_path)
+    assert passes.count(1) == 1
+    assert read_checkpoint_epoch(tmp_path) == 0
+
+
+def test_a_signal_after_the_last_step_stops_what_would_follow(tmp_path: Path) -> None:
+    class AtTheEnd(Callback):
+        def on_train_end(self, trainer: L.Trainer, *_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunStopped):
+        train(tmp_path, AtTheEnd())  # type: ignore[arg-type]
+    assert read_checkpoint_epoch(tmp_path) == 2
+
+
 def test_a_run_that_no_signal_stops_ends(tmp_path: Path) -> None:
     train(tmp_path)
     assert read_checkpoint_epoch(tmp_path) == 2
@@ -142,9 +170,11 @@ def test_slurm_s_signal_requeues_the_job_and_saves_nothing_new(
 ) -> None:
     number = requeue_signal or signal.SIGUSR1
     plugin = SLURMEnvironment(requeue_signal=requeue_signal)
+    before = signal.getsignal(number)
     with pytest.raises(RunStopped) as caught:
         train(tmp_path, SignalAt(number, 2, 1), plugins=(plugin,))
     assert caught.value.signum == number
+    assert signal.getsignal(number) == before
     assert scontrol.read_text() == "requeue 77\n"
     assert read_checkpoint_epoch(tmp_path) == 1
     assert not list(tmp_path.rglob("hpc_ckpt*"))

@@ -40,7 +40,7 @@ FIGURES = {
 
 def test_files_are_those_that_are_promised(short_run: Run, runs: Path) -> None:
     folder = short_run("figures=true")
-    assert files_of(folder) == TABLES | FIGURES | {"checkpoints/last.ckpt", "report.html"}
+    assert files_of(folder) == TABLES | FIGURES | {"checkpoints/last.ckpt", "report.html", ".lock"}
     assert folder.parent == runs.absolute() / "digits" / "sym50" / "pmnar"
     for name in FIGURES:
         with Image.open(folder / name) as image:

@@ -64,7 +64,7 @@ def test_a_signal_stops_at_the_next_step(tmp_path: Path, whole: Path, name: str)
     assert log.read_text().split() == ["1", "2", "3"]
     assert content(folder)["epoch"] == 1
     assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]
-    assert not list(folder.rglob(".*"))
+    assert [path.name for path in folder.rglob(".*")] == [".lock"]
     assert f"resuming {folder}" in go_on(folder).out
     assert unequal(whole, folder) == []
 
@@ -124,6 +124,34 @@ def test_an_override_leaves_the_earlier_configuration_behind(tmp_path: Path) -> 
     assert "changed  method.beta: 1.0 → 0.5" in found.out
     assert (folder / "config-until-epoch-2.yaml").read_text() == before
     assert "beta: 0.5" in (folder / "config.yaml").read_text()
+
+
+def test_a_changed_run_that_stops_at_once_keeps_its_change(tmp_path: Path) -> None:
+    """Its checkpoint has not heard of it yet; of the first two epochs the record stays right."""
+    finish(start(*SHORT, f"runs_dir={tmp_path}", fault="epoch:3:15"))
+    folder = the_run_below(tmp_path)
+    before = (folder / "config.yaml").read_text()
+    stopped = finish(start(f"resume={folder}", "method.beta=0.5", fault="epoch:3:15"))
+    assert stopped.code == 143
+    finish(start(f"resume={folder}", "method.beta=0.25", fault="epoch:3:15"))
+    go_on(folder)
+    assert "beta: 0.25" in (folder / "config.yaml").read_text()
+    assert content(folder)["pmnar"]["config"]["method"]["beta"] == 0.25
+    assert (folder / "config-until-epoch-2.yaml").read_text() == before
+
+
+def test_going_back_leaves_one_past_even_when_it_is_killed(tmp_path: Path, whole: Path) -> None:
+    """From epoch 2 of 4, killed between the table's row 3 and its checkpoint."""
+    ended = finish(start(*SHORT, "checkpoint.keep=4", f"runs_dir={tmp_path}"))
+    assert ended.code == 0, ended
+    folder = the_run_below(tmp_path)
+    place = folder / "checkpoints" / "epoch-0002.ckpt"
+    assert finish(start(f"resume={place}", fault="tables:1:0")).code == -9
+    assert content(folder)["epoch"] == 1
+    assert not (folder / "summary.json").exists()
+    assert (folder / "summary-of-epoch-4.json").is_file()
+    go_on(folder)
+    assert unequal(whole, folder) == []
 
 
 @pytest.mark.parametrize("bytes_left", [100_000, 1_000])

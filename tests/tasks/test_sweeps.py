@@ -297,3 +297,37 @@ def test_a_sweep_over_two_ranks_is_its_jobs_run_alone(
         assert rows(folder) == rows(Path(row["run"]))
         tables = [pq.read_table(run / "samples.parquet") for run in (folder, Path(row["run"]))]
         assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(
+    "started",
+    [
+        {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0"},
+        {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"},
+    ],
+)
+def test_a_sweep_is_not_started_by_every_rank(
+    command: Command, monkeypatch: pytest.MonkeyPatch, runs: Path, started: dict[str, str]
+) -> None:
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    result = command("train", "-m", f"runs_dir={runs}", "seed=1,2")
+    assert result.code == 2
+    assert result.err.startswith("error: -m cannot be started by 2 processes")
+    assert not list(runs.rglob("config.yaml"))
+
+
+def test_a_run_that_was_changed_on_its_way_is_no_run_of_its_last_configuration(
+    command: Command, short: tuple[str, ...], runs: Path
+) -> None:
+    """But one that was only trained for longer is."""
+    root = f"runs_dir={runs}"
+    assert command("train", *short, root, "trainer.max_epochs=1").code == 0
+    [first] = runs.rglob("summary.json")
+    assert command("train", f"resume={first.parent}", "trainer.max_epochs=2").code == 0
+    longer = command("train", *short, root, "trainer.max_epochs=2", "skip_done=true")
+    assert f"skipped: {first.parent} has it" in longer.out
+    changed = ("trainer.max_epochs=3", "method.beta=0.5")
+    assert command("train", f"resume={first.parent}", *changed).code == 0
+    assert "skipped" not in command("train", *short, root, *changed, "skip_done=true").out
+    assert len(list(runs.rglob("summary.json"))) == 2

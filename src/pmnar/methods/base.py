@@ -273,6 +273,7 @@ class NoisyLabelMethod(L.LightningModule):
                 results = results or _room_for(found, size)
                 for name, rows in found.items():
                     results[name][indices] = rows
+                self._after_ordered_batch()
             # A rank without a batch learns the shapes from another's.
             results = results or _room_for(next(visits(0, 1))[1], size)
         for module, mode in modes:  # one by one: a layer may be frozen on purpose
@@ -281,6 +282,12 @@ class NoisyLabelMethod(L.LightningModule):
         for rows in results.values():
             exchange_blocks(rows, blocks)
         return results
+
+    def _after_ordered_batch(self) -> None:
+        """Let callbacks that have an `on_ordered_batch_end(trainer)` end a long pass."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "on_ordered_batch_end"):
+                callback.on_ordered_batch_end(self.trainer)
 
     def measure(self) -> dict[str, Tensor]:
         """Confidence and prediction of the networks on the training set as they are now.

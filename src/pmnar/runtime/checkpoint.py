@@ -83,17 +83,28 @@ class RunCheckpoint(Checkpoint):
         if not trainer.is_global_zero:
             return
         if self.keep > 1:
-            with replacing(self.last) as temporary:
-                _link(numbered, temporary)
+            make_last(numbered, self.last)
         self._remove_old(numbered)
 
     def _remove_old(self, newest: Path) -> None:
         """Keep the newest and those just before it; later ones are of a past that was left."""
-        saved = sorted(newest.parent.glob("epoch-*.ckpt"))
-        before = [path for path in saved if path <= newest]
+        saved = sorted(newest.parent.glob("epoch-*.ckpt"), key=_epoch_of)
+        before = [path for path in saved if _epoch_of(path) <= _epoch_of(newest)]
         kept = before[-self.keep :] if self.keep > 1 else []
         for path in set(saved) - set(kept):
             path.unlink()
+
+
+def make_last(path: Path, last: Path) -> None:
+    """Let `last` be the checkpoint at `path`, which keeps its own name too."""
+    if path.resolve() != last.resolve():
+        last.parent.mkdir(exist_ok=True)
+        with replacing(last) as temporary:
+            _link(path, temporary)
+
+
+def _epoch_of(path: Path) -> int:
+    return int(path.stem.removeprefix("epoch-"))
 
 
 def _link(path: Path, other: Path) -> None:

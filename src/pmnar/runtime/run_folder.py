@@ -52,8 +52,7 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another process trains there.
     """
-    path = folder / ".lock"
-    lock = FileLock(path)
+    lock = FileLock(folder / ".lock")  # stays: who waits for a removed one would hold nothing
     try:
         lock.acquire(timeout=HANDOVER)
     except Timeout:
@@ -62,4 +61,3 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        path.unlink(missing_ok=True)

@@ -48,6 +48,11 @@ class StopOnSignal(Callback):
         self._since = 0.0
         self._requeue_signal: int | None = None
         self._launcher: Any = None
+        self._before: dict[int, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For a rank that is spawned: what is this process's own stays here."""
+        return self.__dict__ | {"_launcher": None, "_before": {}}
 
     @contextmanager
     def listening(self, trainer: L.Trainer) -> Iterator[None]:
@@ -56,19 +61,23 @@ class StopOnSignal(Callback):
         Raises:
             RunStopped: however `fit` ended, where a signal had come.
         """
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         self._launcher = trainer.strategy.launcher
-        self._install()
+        # A rank that waits for others to start ends at once: it has nothing to finish yet.
+        if trainer.world_size == 1 or getattr(trainer.strategy, "_start_method", "") != "popen":
+            self._install()
         try:
             yield
         except BaseException as error:
-            code = getattr(error, "exit_code", 0)  # a spawned rank's
-            signum = self.signum or (code - 128 if code > 128 else None)
+            signum = self.signum or _signal_of(getattr(error, "exit_code", 0))
             if signum is None or isinstance(error, RunStopped):
                 raise
             raise RunStopped(signum) from error
+        else:
+            # It came after the last step: what would follow this run is not begun.
+            if self.signum is not None and trainer.is_global_zero:
+                raise RunStopped(self.signum)
         finally:
-            for number, handler in before.items():
+            for number, handler in self._before.items():
                 _handle(number, handler)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -90,6 +99,10 @@ class StopOnSignal(Callback):
         """Stop here, where it was asked for."""
         self._stop_if_asked(trainer)
 
+    def on_ordered_batch_end(self, trainer: L.Trainer) -> None:
+        """Stop here, where it was asked for: the epoch that has just been trained is not kept."""
+        self._stop_if_asked(trainer)
+
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         member = self.watch.member
         if member is not None and trainer.global_rank > 0:
@@ -106,6 +119,7 @@ class StopOnSignal(Callback):
     def _install(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, self._requeue_signal):
             if number is not None:
+                self._before.setdefault(number, signal.getsignal(number))
                 _handle(number, self._hear)
 
     def _hear(self, signum: int, frame: FrameType | None) -> None:
@@ -129,6 +143,11 @@ def requeue() -> None:
         subprocess.run(["scontrol", "requeue", job], check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"error: job {job} could not be requeued: {error}", file=sys.stderr)
+
+
+def _signal_of(exit_code: int) -> int | None:
+    """The signal that a rank's exit code tells of, if any."""
+    return exit_code - 128 if exit_code - 128 in signal.valid_signals() else None
 
 
 def _handle(signum: int, handler: Any) -> None:

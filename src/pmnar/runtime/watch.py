@@ -59,7 +59,8 @@ class RankWatch(Callback):
         """Leave the watch, all ranks together, after a run that came to its end."""
         if self.member is not None:
             trainer.strategy.barrier("watched")
-            self.member.finished.set()
+            self.member.leave()
+            self.member = None
 
     def settle(self) -> None:
         """After an error that another rank may have caused: let the watch find the cause first."""
@@ -81,7 +82,7 @@ class Member(threading.Thread):
         self._heard: dict[int, tuple[bytes, float]] = {}
         # Spawned ranks leave through multiprocessing, others through the interpreter.
         atexit.register(self.end)
-        util.Finalize(None, self.end, exitpriority=100)
+        self._at_exit = util.Finalize(None, self.end, exitpriority=100)
 
     def beat(self) -> None:
         """Give a sign of life."""
@@ -104,6 +105,12 @@ class Member(threading.Thread):
             until = time.monotonic() + (GRACE if self.rank == 0 else 2 * GRACE)
             while self.store.add("heard", 0) < self.world - 1 and time.monotonic() < until:
                 time.sleep(PERIOD / 10)
+
+    def leave(self) -> None:
+        """The run has come to its end: nothing is to be told any more."""
+        self.finished.set()
+        atexit.unregister(self.end)
+        self._at_exit.cancel()
 
     def run(self) -> None:
         """Look around until the run is over."""

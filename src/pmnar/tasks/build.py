@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,7 @@ def build_strategy(settings: dict[str, Any]) -> Any:
     known = inspect.signature(DistributedDataParallel).parameters
     each_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
     options: dict[str, Any] = {each_step: False, "start_method": START_METHODS[name]}
+    options["timeout"] = timedelta(minutes=10)  # for ranks to meet, and of a collective
     return DDPStrategy(**options)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pmnar.files import write_text
+from pmnar.tasks.cli import SWEEP
 from pmnar.tasks.find import matching_runs
 
 JOB = ".job"
@@ -18,9 +19,12 @@ def job_id() -> str | None:
     env = os.environ
     if "SLURM_ARRAY_JOB_ID" in env:
         return f"slurm {env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
-    names = ("SLURM_JOB_ID", "SUBMITIT_LOCAL_JOB_ID", "TORCHELASTIC_RUN_ID")
-    found = [f"{name} {env[name]}" for name in names if name in env]
-    return found[0] if found else None
+    if "SLURM_JOB_ID" in env:
+        return f"slurm {env['SLURM_JOB_ID']}"
+    if "SUBMITIT_LOCAL_JOB_ID" in env:  # the id of a process, which another will have some day
+        return f"submitit {env.get(SWEEP)} {env['SUBMITIT_LOCAL_JOB_ID']}"
+    torchrun = env.get("TORCHELASTIC_RUN_ID", "none")  # "none" unless it was given a name
+    return None if torchrun == "none" else f"torchrun {torchrun}"
 
 
 def was_started_again() -> bool:
@@ -42,7 +46,8 @@ def run_of_this_job(cfg: DictConfig) -> Path | None:
     """The run of this configuration that this job had begun before it was started again."""
     if not was_started_again():
         return None
-    own = [run for run in matching_runs(cfg) if _job_of(run) == job_id()]
+    job = job_id()
+    own = [run for run in matching_runs(cfg) if job is not None and _job_of(run) == job]
     return own[-1] if own else None
 
 

@@ -37,7 +37,8 @@ class Ending:
 
     def __init__(self, folder: Path, epochs: int) -> None:
         self.folder, self.epochs = folder, epochs
-        self.advice = f"go on with: {resume_command(folder)}"
+        # A further rank does not know the folder, and rank 0 says it.
+        self.advice = f"go on with: {resume_command(folder)}" if is_first_process() else ""
         self.watch = RankWatch(self.advice)
         self.stop = StopOnSignal(self.watch)
         self.callbacks: list[Callback] = [self.watch, self.stop]
@@ -68,7 +69,8 @@ class Ending:
             raise WriteError(f"{error}; {self.advice}") from error
         except Exception as error:
             self.watch.settle()
-            error.add_note(self.advice)
+            if self.advice:
+                error.add_note(self.advice)
             raise
 
     def _say_stopped(self, stopped: RunStopped) -> None:

@@ -31,7 +31,22 @@ def matching_runs(cfg: DictConfig) -> list[Path]:
     names = [re.sub(r"[^\w.+-]+", "*", cfg[group].name) for group in ("dataset", "method")]
     places = Path(cfg.runs_dir).absolute().glob(f"{names[0]}/*/{names[1]}/*/{CONFIG}")
     same = [path.parent for path in places if relevant(path.read_text("utf-8")) == wanted]
+    same = [run for run in same if not was_changed(run, wanted)]
     return sorted(same, key=lambda folder: folder.name)  # which begins with the time
+
+
+def was_changed(run: Path, wanted: Any) -> bool:
+    """Whether another configuration, apart from the number of epochs, trained some of a run."""
+    earlier = [relevant(path.read_text("utf-8")) for path in run.glob("config-until-epoch-*.yaml")]
+    return any(without_epochs(one) != without_epochs(wanted) for one in earlier)
+
+
+def without_epochs(found: Any) -> Any:
+    """A configuration apart from `trainer.max_epochs`."""
+    if not isinstance(found, dict) or not isinstance(found.get("trainer"), dict):
+        return found
+    trainer = {key: value for key, value in found["trainer"].items() if key != "max_epochs"}
+    return found | {"trainer": trainer}
 
 
 def finished_run(cfg: DictConfig) -> Path | None:

@@ -92,8 +92,8 @@ def check_compare(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
     if cfg.resume is not None:
         run = resume(Path(cfg.resume), overrides)
-        if cfg.trainer.strategy == "ddp_spawn":
-            run.config.trainer.strategy = cfg.trainer.strategy
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            spawn_ranks(run.config)
         return Outcome(_go_on(run))
     place = run_of_this_job(cfg)
     if place is None and cfg.skip_done:

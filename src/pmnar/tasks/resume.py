@@ -45,20 +45,29 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
         InputError: there is no whole checkpoint, or an override would contradict its state.
     """
     folder, path = locate(place)
-    checkpoint = path if path.is_file() or not (folder / CONFIG).is_file() else None
-    if checkpoint is None:
-        config = read_config(folder / CONFIG)
+    written = folder / CONFIG
+    checkpoint = path if path.is_file() or not written.is_file() else None
+    content = None if checkpoint is None else read_checkpoint(checkpoint)
+    # A run that was changed and then stopped before its next checkpoint has the change in its
+    # folder alone. One checkpoint of several is asked for with its own configuration.
+    if content is None or (place.is_dir() and written.is_file()):
+        config = read_config(written)
     else:
-        content = read_checkpoint(checkpoint)
         config = saved_config(content)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
-    if checkpoint is not None and config.trainer.max_epochs < finished_epochs(content):
-        raise InputError(
-            f"trainer.max_epochs must be at least {finished_epochs(content)}, the epochs that "
-            f"{checkpoint} has behind it, got {config.trainer.max_epochs}"
-        )
+    check_enough_epochs(config, 0 if content is None else finished_epochs(content))
     return Resumed(config, folder, checkpoint, tuple(changes))
+
+
+def check_enough_epochs(config: DictConfig, done: int) -> None:
+    """Refuse fewer epochs than the checkpoint has behind it."""
+    epochs = config.trainer.max_epochs
+    if not isinstance(epochs, int) or epochs < done:
+        raise InputError(
+            f"trainer.max_epochs must be a whole number of at least {done}, the epochs that the "
+            f"checkpoint has behind it, got {epochs}"
+        )
 
 
 def read_config(path: Path) -> DictConfig:
@@ -124,7 +133,9 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
 def check_epochs(config: DictConfig, key: str, value: Any) -> None:
     """Refuse more epochs than a cosine schedule was made for: its rate would climb again."""
     horizon = config.scheduler.get("T_max")
-    if key == "trainer.max_epochs" and horizon is not None and value > horizon:
+    if key != "trainer.max_epochs" or not isinstance(value, int):
+        return
+    if horizon is not None and value > horizon:
         raise InputError(
             f"trainer.max_epochs must be at most {horizon} in this resumed run, got {value}: its "
             "learning rate has come down by then, and would climb again; to train longer, begin a "

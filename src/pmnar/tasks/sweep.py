@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import logging
+import os
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from signal import Signals
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
@@ -37,6 +39,7 @@ class SweepStart(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a search that could not be one; say where the sweep's files will be."""
         with told("config"):  # Hydra would make a warning of an error here
+            check_one_process()
             check_search(config)
         SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
         if is_first_process():
@@ -146,6 +149,19 @@ def _say_best(path: Path) -> None:
     if "best_params" in found:
         settings = " ".join(f"{key}={value}" for key, value in found.best_params.items())
         say(f"best  {settings}, objective {found.best_value:.4f}")
+
+
+def check_one_process() -> None:
+    """Raise `InputError` where every rank would run the sweep: they would part at the first error.
+
+    The tasks of launcher=submitit_slurm start no sweep: each trains one job.
+    """
+    ranks = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    if ranks > 1 and ("TORCHELASTIC_RUN_ID" in os.environ or SLURMEnvironment.detect()):
+        raise InputError(
+            f"-m cannot be started by {ranks} processes, each of which would run the sweep; start "
+            "it once, with trainer.devices, or with launcher=submitit_slurm"
+        )
 
 
 def check_search(config: DictConfig) -> None:

@@ -15,9 +15,9 @@ from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
-from pmnar.runtime.checkpoint import finished_epochs, read_checkpoint
+from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.quiet import quieten
-from pmnar.runtime.run_folder import CONFIG, held, is_first_process, make_run_folder
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, held, is_first_process, make_run_folder
 from pmnar.tasks.build import (
     build_datamodule,
     build_method,
@@ -96,18 +96,35 @@ def fit_run(
 def prepare_folder(
     cfg: DictConfig, data: NoisyDataModule, folder: Path, checkpoint: Path | None
 ) -> None:
-    """Write the configuration and the labels; keep an earlier configuration under its own name."""
+    """Write the configuration and the labels; keep what a resumed run leaves behind.
+
+    That is the configuration, where another takes its place, and the summary, where the run goes
+    back to a checkpoint before its end.
+    """
     remove_leftovers(folder)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
+    if checkpoint is not None:
+        epochs = finished_epochs(read_checkpoint(checkpoint))
+        earlier = folder / f"config-until-epoch-{epochs}.yaml"
+        if before not in (None, text) and not earlier.is_file():
+            write_text(earlier, str(before))
+        make_last(checkpoint, folder / CHECKPOINT)
+        set_aside_summary(folder, epochs)
     if before != text:
-        if checkpoint is not None and before is not None:
-            epochs = finished_epochs(read_checkpoint(checkpoint))
-            write_text(folder / f"config-until-epoch-{epochs}.yaml", before)
         write_text(config, text)
     if not (folder / "labels.npz").is_file():
         data.labels.save(folder / "labels.npz")
     name_job(folder)
+
+
+def set_aside_summary(folder: Path, epochs: int) -> None:
+    """Rename the summary of a run that goes back to `epochs`, and will end otherwise."""
+    path = folder / "summary.json"
+    if path.is_file():
+        ended = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+        if ended > epochs:
+            path.rename(folder / f"summary-of-epoch-{ended}.json")
 
 
 def check(cfg: DictConfig) -> None:
@@ -119,8 +136,8 @@ def check(cfg: DictConfig) -> None:
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
-    if epochs < 1:
-        raise InputError(f"trainer.max_epochs must be at least 1, got {epochs}")
+    if not isinstance(epochs, int) or epochs < 1:
+        raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
     waits = cfg.method.get("reweight") or cfg.method.get("loss") in ("ml", "pm")
     if waits and warmup >= epochs:
         rank_zero_warn(
