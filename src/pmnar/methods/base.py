@@ -88,6 +88,8 @@ class NoisyLabelMethod(L.LightningModule):
             raise InputError(f"method.networks must be 1 or 2, got {networks}")
         if len(class_names) < 2:
             raise InputError(f"a classifier needs at least 2 classes, got {len(class_names)}")
+        if gradient_clip is not None and not gradient_clip > 0:
+            raise InputError(f"method.gradient_clip must be over 0, or null, got {gradient_clip}")
         self.automatic_optimization = False
         self.class_names, self.num_classes = tuple(class_names), len(class_names)
         self.seed, self.test_names = seed, test_names

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pmnar.detection import detection_metrics, samples_table, write_samples
@@ -85,8 +86,13 @@ class RunTables(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Keep the rows of a resumed run up to its checkpoint."""
-        rows = read_rows(self.folder / "metrics.csv")
-        self.rows = [row for row in rows if row["epoch"] <= finished_epochs(checkpoint)]
+        done = finished_epochs(checkpoint)
+        self.rows = [r for r in read_rows(self.folder / "metrics.csv") if r["epoch"] <= done]
+        if trainer.is_global_zero and len(self.rows) < done:
+            rank_zero_warn(
+                f"metrics.csv has {len(self.rows)} of the {done} epochs that are behind this run: "
+                "the best, the means and the seconds will be of those alone"
+            )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what a run lacks that was killed between its last checkpoint and its end."""

@@ -38,7 +38,10 @@ PLUGINS = {
     "hydra/sweeper/optuna": "optuna",
 }
 """Choices that other packages bring, and the extra that installs them."""
-OF_THE_COMMAND = ("resume", "compare", "skip_done", "objective", "launcher", "sweeper", "hydra")
+OF_THE_COMMAND = (
+    *("resume", "runs_dir", "compare", "skip_done", "objective"),
+    *("launcher", "sweeper", "hydra"),
+)
 """Overrides that are a command's own, and never a resumed run's."""
 SET_ASIDE: list[str] = []
 """Overrides for the configuration of the run that this command resumes."""
@@ -62,21 +65,34 @@ def config_dir() -> Path:
 
 def train() -> None:
     """Entry point of `pmnar-train` and `python -m src.train`."""
-    from pmnar.tasks.jobs import train_job
-
-    _run("config", train_job)
+    _run("config", "train_job")
 
 
 def evaluate() -> None:
     """Entry point of `pmnar-evaluate` and `python -m src.evaluate`."""
-    from pmnar.tasks.jobs import evaluate_job
-
-    _run("evaluate", evaluate_job)
+    _run("evaluate", "evaluate_job")
 
 
-def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
-    from pmnar.tasks.sweep import end_sweep
+def _run(config_name: str, job_name: str) -> None:
+    failed = False
+    try:
+        with told(config_name):
+            # Imported here: it takes seconds, in which people may change their mind.
+            from pmnar.tasks import jobs
+            from pmnar.tasks.sweep import end_sweep
 
+            try:
+                _run_hydra(config_name, getattr(jobs, job_name))
+            finally:
+                failed = end_sweep()
+    except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    if failed:
+        sys.exit(2)
+
+
+def _run_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> None:
     # A name that no other sweep has, and that every process started by this one knows.
     os.environ[SWEEP] = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
@@ -87,15 +103,7 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
         sys.argv = typed  # what further ranks are started with
         return job(cfg)
 
-    try:
-        with told(config_name):
-            main(restored if SET_ASIDE else job)()
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    finally:
-        failed = end_sweep()
-    if failed:
-        sys.exit(2)
+    main(restored if SET_ASIDE else job)()
 
 
 def _for_hydra(arguments: list[str]) -> list[str]:

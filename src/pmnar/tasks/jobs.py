@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ def train_job(cfg: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         with told("config"):
+            check_alone(hydra.runtime.choices)
             return objective_value(cfg.objective, _train(cfg).summary)
     quieten()
     number, overrides = hydra.job.num, task_overrides()
@@ -50,6 +52,13 @@ def train_job(cfg: DictConfig) -> float | None:
         record["objective"] = objective_value(cfg.objective, summary)
     objective: float | None = record.get("objective")
     return objective
+
+
+def check_alone(choices: Mapping[str, str]) -> None:
+    """Raise `InputError` where a single run was given what only a sweep has."""
+    for name in ("launcher", "sweeper"):
+        if choices.get(name, "basic") != "basic":
+            raise InputError(f"{name}={choices[name]} needs -m: python -m src.train -m …")
 
 
 def spawn_ranks(cfg: DictConfig) -> None:
@@ -114,8 +123,18 @@ def _go_on(run: Resumed) -> Summary:
     if is_first_process():
         for change in run.changes:
             say(f"changed  {change}")
-        say(f"resuming {run.folder}")
+        say(f"{how_far(run)} {run.folder}")
     return train(run.config, run.folder, run.checkpoint)
+
+
+def how_far(run: Resumed) -> str:
+    """Where a resumed run stands."""
+    epochs = run.config.trainer.max_epochs
+    if run.epochs == 0:
+        return "beginning again"
+    if run.epochs == epochs:
+        return f"finished, {epochs} of {epochs} epochs:"
+    return f"resuming after epoch {run.epochs} of {epochs}:"
 
 
 def _other_method(name: str, overrides: list[str]) -> DictConfig:

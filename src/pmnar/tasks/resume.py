@@ -12,8 +12,10 @@ from torch import Tensor
 
 from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
+from pmnar.runtime.metrics_table import read_rows
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.tasks.cli import OF_THE_COMMAND, dotted_keys, nearest
+from pmnar.tasks.find import MANNER
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
@@ -36,6 +38,7 @@ class Resumed:
     folder: Path
     checkpoint: Path | None
     changes: tuple[str, ...]
+    epochs: int
 
 
 def resume(place: Path, overrides: Sequence[str]) -> Resumed:
@@ -56,8 +59,33 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
         config = saved_config(content)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
-    check_enough_epochs(config, 0 if content is None else finished_epochs(content))
-    return Resumed(config, folder, checkpoint, tuple(changes))
+    done = 0 if content is None else finished_epochs(content)
+    check_enough_epochs(config, done)
+    check_matters(changes, done == config.trainer.max_epochs)
+    if content is None:
+        check_nothing_is_lost(config, folder)
+    return Resumed(config, folder, checkpoint, tuple(changes), done)
+
+
+def check_matters(changes: Sequence[str], is_finished: bool) -> None:
+    """Refuse to change a finished run, which would call its results another configuration's."""
+    for change in changes:
+        key = change.split(":")[0]
+        harmless = (*MANNER, *MOVABLE, "data_dir", "threads", "trainer.accelerator")
+        if is_finished and not any(key == h or key.startswith(f"{h}.") for h in harmless):
+            raise InputError(
+                f"{change} would change nothing: the run is finished; trainer.max_epochs trains it "
+                "for longer, and a new run trains it otherwise"
+            )
+
+
+def check_nothing_is_lost(config: DictConfig, folder: Path) -> None:
+    """Refuse to begin again where more was done than what no checkpoint was due for."""
+    rows = len(read_rows(folder / "metrics.csv"))
+    if rows > config.get("checkpoint", {}).get("every", 1):
+        raise InputError(
+            f"{folder} has {rows} epochs in its metrics.csv and no checkpoint to go on from"
+        )
 
 
 def check_enough_epochs(config: DictConfig, done: int) -> None:
@@ -87,6 +115,8 @@ def read_config(path: Path) -> DictConfig:
 
 def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
     """The run folder and the checkpoint that `place`, the value of `key`, means."""
+    if place.is_dir() and place.name == CHECKPOINT.parent.name:
+        place = place.parent
     if place.is_dir():
         return place.absolute(), place.absolute() / CHECKPOINT
     if not place.is_file():

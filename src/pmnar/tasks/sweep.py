@@ -20,7 +20,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
-from pmnar.files import write_text
+from pmnar.files import remove_leftovers, write_text
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.cli import line_of, nearest, told
@@ -28,7 +28,7 @@ from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
 
 Record = dict[str, Any]
 NOISY = "accuracy_noisy_validation"
-KILLED = "it did not come to its end: it was killed, or its machine was lost"
+KILLED = "it had not come to its end when the sweep was left"
 
 
 class SweepStart(Callback):
@@ -41,7 +41,9 @@ class SweepStart(Callback):
         with told("config"):  # Hydra would make a warning of an error here
             check_one_process()
             check_search(config)
-        SweepStart.folder = Path(config.hydra.sweep.dir).absolute()
+            folder = Path(config.hydra.sweep.dir).absolute()
+            make_folder(folder)
+        SweepStart.folder = folder
         if is_first_process():
             say(f"sweep {SweepStart.folder}")
 
@@ -104,6 +106,7 @@ def end_sweep() -> bool:
     folder, SweepStart.folder = SweepStart.folder, None
     if folder is None or not is_first_process():
         return False
+    remove_leftovers(folder)
     records = [json.loads(path.read_text("utf-8")) for path in (folder / "jobs").glob("*.json")]
     if not records:
         return False
@@ -149,6 +152,20 @@ def _say_best(path: Path) -> None:
     if "best_params" in found:
         settings = " ".join(f"{key}={value}" for key, value in found.best_params.items())
         say(f"best  {settings}, objective {found.best_value:.4f}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make the sweep's folder.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"runs_dir={folder.parents[1]}: no folder can be made there: {error.strerror}"
+        ) from error
 
 
 def check_one_process() -> None:
