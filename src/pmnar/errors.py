@@ -25,3 +25,7 @@ class RankLostError(RuntimeError):
 
     Entry points print it without a traceback and exit with code 1.
     """
+
+
+TOLD = (InputError, NonFiniteLossError, RankLostError, WriteError)
+"""What people are told of in a line."""

@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pmnar.files import write_text
 
@@ -13,7 +14,7 @@ LAST = 10
 """The field reports the mean of this many last epochs."""
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write all rows; a value that a row lacks is an empty cell. Floats keep every digit."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     text = io.StringIO()

@@ -18,7 +18,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pmnar.errors import InputError, NonFiniteLossError, RankLostError, WriteError
+from pmnar.errors import TOLD, NonFiniteLossError, RankLostError, WriteError
 from pmnar.runtime.run_folder import is_first_process
 
 # Hydra would print and exit itself; with this it raises, and we say what was wrong in a line.
@@ -146,7 +146,7 @@ def line_of(error: Exception, config_name: str) -> str | None:
     """What went wrong, on one line; None for an error that was not foreseen."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return explain(error, config_name)
-    if isinstance(error, InputError | NonFiniteLossError | WriteError | RankLostError):
+    if isinstance(error, TOLD):
         return str(error)
     if str(error) == "No trials are completed yet.":
         return "no trial of the search came to its end"

@@ -8,10 +8,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pmnar.data.module import HELD_OUT
+
 CONSOLE = Console(highlight=False, soft_wrap=True)
 ERRORS = Console(highlight=False, soft_wrap=True, stderr=True)
 ACCURACIES = ("best", "last", "mean_last_10")
-NOISY = "_noisy_validation"
+NOISY = f"_{HELD_OUT}"
 
 
 def say(text: str, error: bool = False) -> None:

@@ -13,15 +13,12 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch.multiprocessing.spawn import ProcessException
 
-from pmnar.errors import InputError, NonFiniteLossError, RankLostError, WriteError
+from pmnar.errors import TOLD, InputError, NonFiniteLossError, RankLostError, WriteError
 from pmnar.runtime.checkpoint import finished_epochs, read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT, is_first_process
 from pmnar.runtime.stop import RunStopped, StopOnSignal
 from pmnar.runtime.watch import STARTED_BY, RankWatch, how_it_ended
 from pmnar.tasks.console import say
-
-TOLD = (InputError, NonFiniteLossError, RankLostError, WriteError)
-"""What people are told of in a line."""
 
 
 class Ending:

@@ -3,8 +3,6 @@
 Jobs may run in other processes, or on other machines, and any of them may die: each leaves a file.
 """
 
-import csv
-import io
 import json
 import logging
 import os
@@ -19,15 +17,17 @@ from hydra.experimental.callback import Callback
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
+from pmnar.data.module import HELD_OUT
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
+from pmnar.runtime.metrics_table import write_rows
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.cli import line_of, nearest, told
 from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
 
 Record = dict[str, Any]
-NOISY = "accuracy_noisy_validation"
+NOISY = f"accuracy_{HELD_OUT}"
 KILLED = "it had not come to its end when the sweep was left"
 
 
@@ -112,9 +112,11 @@ def end_sweep() -> bool:
         return False
     records.sort(key=lambda record: record["job"])
     varied = varied_overrides(records)
-    write_text(
-        folder / "sweep.csv", _csv([{**r, **v} for r, v in zip(records, varied, strict=True)])
-    )
+    rows = [
+        {**record, **values, "overrides": " ".join(record["overrides"])}
+        for record, values in zip(records, varied, strict=True)
+    ]
+    write_rows(folder / "sweep.csv", rows)
     show(sweep_table(records, varied))
     for record in records:
         if record["error"] is not None:
@@ -132,16 +134,6 @@ def varied_overrides(records: Sequence[Record]) -> list[dict[str, str]]:
     keys = dict.fromkeys(key for overrides in split for key in overrides)
     varied = [key for key in keys if len({overrides.get(key) for overrides in split}) > 1]
     return [{key: overrides.get(key, "") for key in varied} for overrides in split]
-
-
-def _csv(rows: Sequence[Record]) -> str:
-    """A row a job; floats keep every digit."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row | {"overrides": " ".join(row["overrides"])} for row in rows)
-    return text.getvalue()
 
 
 def _say_best(path: Path) -> None:

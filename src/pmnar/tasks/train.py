@@ -1,6 +1,5 @@
 """Train a method: configuration in, run folder and summary out."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from pmnar.tasks.build import (
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.console import say
 from pmnar.tasks.ending import Ending
+from pmnar.tasks.find import SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
@@ -58,8 +58,11 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     )
     method = build_method(cfg, data)
     method.identity = identity(cfg, data)
+    epochs = 0
     if checkpoint is not None:
-        check_checkpoint(read_checkpoint(checkpoint), method.identity, method.labels)
+        content = read_checkpoint(checkpoint)
+        check_checkpoint(content, method.identity, method.labels)
+        epochs = finished_epochs(content)
     if not is_first_process():
         fit_run(cfg, data, method, folder or Path(cfg.runs_dir), checkpoint)
         return {}
@@ -67,15 +70,14 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
     )
     with held(folder):
-        prepare_folder(cfg, data, folder, checkpoint)
+        prepare_folder(cfg, data, folder, checkpoint, epochs)
         announce(cfg, data, method, folder)
         fit_run(cfg, data, method, folder, checkpoint)
-    if not (folder / "summary.json").is_file():
+    if not (folder / SUMMARY).is_file():
         return {}
     if cfg.figures:
         draw(folder, data)
-    summary: Summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return summary
+    return read_summary(folder)
 
 
 def fit_run(
@@ -94,18 +96,17 @@ def fit_run(
 
 
 def prepare_folder(
-    cfg: DictConfig, data: NoisyDataModule, folder: Path, checkpoint: Path | None
+    cfg: DictConfig, data: NoisyDataModule, folder: Path, checkpoint: Path | None, epochs: int
 ) -> None:
     """Write the configuration and the labels; keep what a resumed run leaves behind.
 
     That is the configuration, where another takes its place, and the summary, where the run goes
-    back to a checkpoint before its end.
+    back to a checkpoint, with so many `epochs` behind it, before its end.
     """
     remove_leftovers(folder)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
     if checkpoint is not None:
-        epochs = finished_epochs(read_checkpoint(checkpoint))
         earlier = folder / f"config-until-epoch-{epochs}.yaml"
         if before not in (None, text) and not earlier.is_file():
             write_text(earlier, str(before))
@@ -120,11 +121,10 @@ def prepare_folder(
 
 def set_aside_summary(folder: Path, epochs: int) -> None:
     """Rename the summary of a run that goes back to `epochs`, and will end otherwise."""
-    path = folder / "summary.json"
-    if path.is_file():
-        ended = json.loads(path.read_text(encoding="utf-8"))["epochs"]
+    if (folder / SUMMARY).is_file():
+        ended = read_summary(folder)["epochs"]
         if ended > epochs:
-            path.rename(folder / f"summary-of-epoch-{ended}.json")
+            (folder / SUMMARY).rename(folder / f"summary-of-epoch-{ended}.json")
 
 
 def check(cfg: DictConfig) -> None:
