@@ -17,6 +17,7 @@ from pmnar.data import Batch, ImageData, NoisyDataModule, Split
 from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
 from pmnar.methods import PMNAR
+from pmnar.methods.step import by_name
 from pmnar.noise import CleanLabels, Noise
 from pmnar.noise.base import IntArray
 
@@ -191,9 +192,9 @@ class Watched(PMNAR):
         super().on_train_epoch_end()
         self.rows.append(dict(self.record))
 
-    def sample_losses(self, batch: Batch) -> Iterator[dict[str, Tensor]]:
+    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
         self.batches.append(batch)
-        return super().sample_losses(batch)
+        return super().per_sample(batch)
 
 
 def train_batches(data: NoisyDataModule, epoch: int = 0) -> Iterator[Batch]:
@@ -209,8 +210,9 @@ def same_state(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
 
 
 def terms_of(method: PMNAR, batch: Batch) -> dict[str, Tensor]:
-    """All terms of a batch's loss, whatever their groups."""
-    return {name: term for terms in method.sample_losses(batch) for name, term in terms.items()}
+    """All terms of a batch's loss, of both networks together."""
+    terms = method.losses(batch.views, batch.label, method.per_sample(batch))
+    return by_name(terms)
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:

@@ -115,7 +115,15 @@ def test_runs_repeat_to_the_bit_whatever_the_global_generator_holds() -> None:
     assert same_state(*states)
 
 
-@pytest.mark.parametrize("settings", [{"num_workers": 2}, {"resident": "host"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_workers": 2},
+        {"resident": "host"},
+        {"resident": "stream"},
+        {"resident": "stream", "num_workers": 0},
+    ],
+)
 def test_how_images_are_fetched_does_not_change_training(settings: dict[str, Any]) -> None:
     states = []
     for chosen in ({}, settings):

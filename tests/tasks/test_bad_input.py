@@ -76,7 +76,18 @@ REFUSED = {
     "data.batch_size=201": "batch_size must be in [2, 200] (200 training samples",
     "data.batch_size=0": "batch_size must be in [2, 200] (200 training samples",
     "data.eval_batch_size=0": "data.eval_batch_size must be at least 1, got 0",
-    "data.resident=disk": "data.resident must be one of auto, device, host, got disk",
+    "dataset.resident=disk": (
+        "dataset.resident must be one of auto, device, host, stream, got disk"
+    ),
+    "data.num_workers=-1": "data.num_workers must be auto or at least 0, got -1",
+    # computing
+    "compile=fast": (
+        "compile must be one of auto, off, default, reduce-overhead, max-autotune, got fast"
+    ),
+    "channels_last=maybe": "channels_last must be auto, true or false, got maybe",
+    "fused_forward=true trainer.sync_batchnorm=true": (
+        "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
+    ),
     "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in (0, 1), got 1",
     "dataset.views.strong=mixup": (
         "dataset.views.strong must be one of autoaugment, randaugment, geometric, cutout, none, "
@@ -85,7 +96,7 @@ REFUSED = {
     "dataset.views.padding=-1": "dataset.views.padding must be",
     # trainer
     "trainer.precision=16-mixed": (
-        "trainer.precision must be one of 32-true, bf16-mixed, got 16-mixed"
+        "trainer.precision must be one of auto, 32-true, bf16-mixed, got 16-mixed"
     ),
     "trainer.strategy=deepspeed": (
         "trainer.strategy must be one of auto, ddp, ddp_spawn, ddp_fork, got deepspeed"

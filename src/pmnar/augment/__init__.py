@@ -1,6 +1,6 @@
 """Batched image augmentation on the device, drawn per sample on the host."""
 
-from pmnar.augment.base import Augmentation, Draws
+from pmnar.augment.base import Augmentation, Draws, PaddedAugmentation
 from pmnar.augment.compose import Compose
 from pmnar.augment.crop import CropFlip
 from pmnar.augment.cutout import Cutout
@@ -16,6 +16,7 @@ __all__ = [
     "Cutout",
     "Draws",
     "Normalize",
+    "PaddedAugmentation",
     "RandAugment",
     "strong_view",
     "weak_view",

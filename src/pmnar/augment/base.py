@@ -21,3 +21,16 @@ class Augmentation(Protocol):
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The changed images, uint8 `[B, C, H, W]` on the device of `images`, no host sync."""
+
+
+class PaddedAugmentation(Augmentation, Protocol):
+    """One that begins by padding with zeros, which can be done once for all epochs.
+
+    Attributes:
+        padding: pixels on every side.
+    """
+
+    padding: int
+
+    def apply_padded(self, padded: Tensor, draws: Draws) -> Tensor:
+        """`apply` of images that are padded already, `[B, C, H + 2·padding, W + 2·padding]`."""

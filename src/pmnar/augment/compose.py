@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from pmnar.augment.base import Augmentation, Draws
+from pmnar.augment.base import Augmentation, Draws, PaddedAugmentation
 
 
 class Compose:
@@ -16,6 +16,7 @@ class Compose:
 
     def __init__(self, parts: Iterable[Augmentation]) -> None:
         self.parts = tuple(parts)
+        self.padding: int = getattr(self.parts[0], "padding", 0) if self.parts else 0
 
     def draw(self, size: int, shape: tuple[int, int, int], generator: torch.Generator) -> Draws:
         """The draws of all parts, drawn in their order."""
@@ -28,11 +29,24 @@ class Compose:
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The images after all parts, uint8 `[B, C, H, W]`."""
         for position, part in enumerate(self.parts):
-            prefix = f"{position}."
-            own = {
-                name.removeprefix(prefix): values
-                for name, values in draws.items()
-                if name.startswith(prefix)
-            }
-            images = part.apply(images, own)
+            images = part.apply(images, _of_part(position, draws))
         return images
+
+    def apply_padded(self, padded: Tensor, draws: Draws) -> Tensor:
+        """The same, of images with `padding` pixels of zeros around them."""
+        if not self.padding:
+            return self.apply(padded, draws)
+        first: PaddedAugmentation = self.parts[0]  # type: ignore[assignment]
+        images = first.apply_padded(padded, _of_part(0, draws))
+        for position, part in enumerate(self.parts[1:], start=1):
+            images = part.apply(images, _of_part(position, draws))
+        return images
+
+
+def _of_part(position: int, draws: Draws) -> Draws:
+    prefix = f"{position}."
+    return {
+        name.removeprefix(prefix): values
+        for name, values in draws.items()
+        if name.startswith(prefix)
+    }

@@ -39,15 +39,20 @@ class CropFlip:
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The crops, uint8 `[B, C, H, W]`."""
-        channels, height, width = images.shape[1:]
+        return self.apply_padded(pad(images, (self.padding,) * 4), draws)
+
+    def apply_padded(self, padded: Tensor, draws: Draws) -> Tensor:
+        """The crops, of images that have their zeros already, `[B, C, H + 2·padding, W + …]`."""
+        channels = padded.shape[1]
+        height, width = (side - 2 * self.padding for side in padded.shape[2:])
         top, left, flip = (
-            draws[name].to(images.device, non_blocking=True)[:, None]
+            draws[name].to(padded.device, non_blocking=True)[:, None]
             for name in ("top", "left", "flip")
         )
-        column = torch.arange(width, device=images.device)
-        row = torch.arange(height, device=images.device)
+        column = torch.arange(width, device=padded.device)
+        row = torch.arange(height, device=padded.device)
         source_column = torch.where(flip, width - 1 - column, column) + left
         source_row = (row + top) * (width + 2 * self.padding)
         source = (source_row[:, :, None] + source_column[:, None, :]).flatten(1)
-        padded = pad(images, (self.padding,) * 4).flatten(2)
-        return padded.gather(2, source[:, None].expand(-1, channels, -1)).view_as(images)
+        crops = padded.flatten(2).gather(2, source[:, None].expand(-1, channels, -1))
+        return crops.view(-1, channels, height, width)

@@ -1,6 +1,6 @@
 """The two views that training sees: a weak one and a strong one."""
 
-from pmnar.augment.base import Augmentation
+from pmnar.augment.base import Augmentation, PaddedAugmentation
 from pmnar.augment.compose import Compose
 from pmnar.augment.crop import CropFlip
 from pmnar.augment.cutout import Cutout
@@ -11,7 +11,7 @@ from pmnar.errors import InputError
 KINDS = ("autoaugment", "randaugment", "geometric", "cutout", "none")
 
 
-def weak_view(padding: int, flip: bool) -> Augmentation:
+def weak_view(padding: int, flip: bool) -> PaddedAugmentation:
     """Padding, random crop and (where `flip`) random flip.
 
     Raises:
@@ -20,7 +20,7 @@ def weak_view(padding: int, flip: bool) -> Augmentation:
     return CropFlip(padding, flip)
 
 
-def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> Augmentation:
+def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> PaddedAugmentation:
     """A weak view of its own, then a policy, then a hole where `cutout` is not 0.
 
     Args:

@@ -142,4 +142,4 @@ class Gather(Dataset[Request]):
     def __getitem__(self, request: Request) -> Request:
         if self.images is None:
             return request
-        return request._replace(images=self.images[request.indices])
+        return request._replace(images=self.images.index_select(0, request.indices))

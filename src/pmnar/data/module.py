@@ -1,32 +1,35 @@
 """The data module: a source, a noise, and batches of views on the device."""
 
 import getpass
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
 from filelock import FileLock
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from pmnar.augment import Augmentation, Normalize
+from pmnar.augment import Augmentation, Normalize, PaddedAugmentation
 from pmnar.data.arrays import ImageData, Source, Split
 from pmnar.data.batches import (
     Batch,
     Gather,
     OrderedBatches,
     Request,
+    Share,
     ShuffledBatches,
     check_batch_size,
 )
+from pmnar.data.residence import ResidentImages, check_resident, choose_place, trimmed
 from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, take
 from pmnar.errors import InputError
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
 
-RESIDENT = ("auto", "device", "host")
 HELD_OUT = "noisy_validation"
 """The evaluation split that is held out of the training set, under its given labels."""
 
@@ -51,9 +54,11 @@ class NoisyDataModule(L.LightningDataModule):
             it, with its given labels, as the last evaluation split `noisy_validation`: settings
             can be chosen by it without any true label. The same share of each given class.
         noisy_validation_seed: seeds which images those are.
-        num_workers: processes that gather images; 0 is right while images are in memory.
-        resident: where the training images live: `device`, `host`, or `auto` (the device where
-            they fill less than a quarter of its free memory).
+        num_workers: processes that gather images; `auto` is 0 while images are in memory, and up
+            to 4 where they are streamed.
+        resident: where the training images live: on the `device` (padded once), in memory of the
+            `host`, or on the disk as the source maps it, to `stream` them from there by worker
+            processes; `auto` goes by the memory that is free (`choose_place`).
     """
 
     def __init__(
@@ -72,12 +77,13 @@ class NoisyDataModule(L.LightningDataModule):
         subset_seed: int = 0,
         noisy_validation: float = 0,
         noisy_validation_seed: int = 0,
-        num_workers: int = 0,
+        num_workers: int | str = "auto",
         resident: str = "auto",
     ) -> None:
         super().__init__()
-        if resident not in RESIDENT:
-            raise InputError(f"data.resident must be one of {', '.join(RESIDENT)}, got {resident}")
+        check_resident(resident)
+        if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
+            raise InputError(f"data.num_workers must be auto or at least 0, got {num_workers}")
         if eval_batch_size < 1:
             raise InputError(f"data.eval_batch_size must be at least 1, got {eval_batch_size}")
         self.source, self.noise, self.noise_seed, self.seed = source, noise, noise_seed, seed
@@ -88,8 +94,9 @@ class NoisyDataModule(L.LightningDataModule):
         self.num_workers, self.resident = num_workers, resident
         self.train_views: tuple[str, ...] = ("weak",)
         self.splits: dict[str, Split] = {}
-        self._on_device: dict[tuple[str, torch.device], Tensor] = {}
-        self._resident: dict[str, bool] = {}
+        self._images: dict[tuple[str, torch.device], ResidentImages] = {}
+        self._labels: dict[tuple[str, torch.device], Tensor] = {}
+        self._places: dict[str, str] = {}
 
     def prepare_data(self) -> None:
         """Download or decode what is missing, one process at a time."""
@@ -161,71 +168,100 @@ class NoisyDataModule(L.LightningDataModule):
     ) -> Iterator[Batch]:
         """A rank's share of the training set, in order, as it is (no augmentation)."""
         size = len(self.splits["train"])
-        for request in OrderedBatches("train", size, self.eval_batch_size, rank, world):
-            moved = request._replace(indices=request.indices.to(device, non_blocking=True))
-            yield self._batch(moved, request.indices)
+        batches = OrderedBatches("train", size, self.eval_batch_size, rank, world)
+        requests: Iterable[Request] = map(self._host_gather("train").__getitem__, batches)
+        if self._workers("train"):
+            requests = self._loader("train", batches)
+        for request in requests:
+            yield self._batch(_moved(request, device))
 
     def on_after_batch_transfer(self, batch: Request, dataloader_idx: int) -> Batch:
         """Gather the images on the device and draw the views."""
-        return self._batch(batch, batch.indices)
+        return self._batch(batch)
 
-    def _batch(self, request: Request, index: Tensor) -> Batch:
-        device = request.indices.device
-        images = request.images
-        if images is None:
-            images = self._images(request.split, device, index)
-        label = self._labels(request.split, device)[request.indices]
+    def _batch(self, request: Request) -> Batch:
+        split, index = request.split, request.indices
+        label = self._labels_on(split, index.device)[index]
+        images, border = self._gather(request)
         if request.share is None:
-            return Batch(request.indices, (self.normalize(images),), label, None)
-        views = tuple(self._view(name, images, request) for name in self.train_views)
-        return Batch(request.indices, views, label, request.share)
+            return Batch(index, (self.normalize(trimmed(images, border)),), label, None)
+        views = tuple(self._view(name, images, border, request.share) for name in self.train_views)
+        return Batch(index, views, label, request.share)
 
-    def _view(self, name: str, images: Tensor, request: Request) -> Tensor:
-        share = request.share
-        assert share is not None
-        channels, height, width = images.shape[1:]
+    def _view(self, name: str, images: Tensor, border: int, share: Share) -> Tensor:
+        """A view of images with a border of zeros, of this rank's part of the global batch."""
         view = self.views[name]
+        channels, height, width = (*images.shape[1:2], *trimmed(images, border).shape[2:])
         draws = view.draw(share.size, (channels, height, width), share.generator(name))
         mine = {key: share.take(value) for key, value in draws.items()}
-        return self.normalize(view.apply(images, mine))
+        padding = _padding(view)
+        if border >= padding > 0:
+            view = cast(PaddedAugmentation, view)
+            changed = view.apply_padded(trimmed(images, border - padding), mine)
+        else:
+            changed = view.apply(trimmed(images, border), mine)
+        return self.normalize(changed)
 
     # -- where the images live --------------------------------------------------------------------
 
-    def _loader(self, split: str, sampler: Sampler[Request]) -> DataLoader[Request]:
-        on_device = self._lives_on_device(split)
+    def place(self, split: str = "train") -> str:
+        """Where a split's images live: `device`, `host` or `stream`."""
+        if split not in self._places:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            needed = self.bytes_of(split)
+            self._places[split] = choose_place(self.resident, needed, device)
+        return self._places[split]
+
+    def bytes_of(self, split: str) -> int:
+        """What a split's images take on the device, in bytes."""
+        images, border = self.splits[split].images, 2 * self._border(split)
+        size, channels, height, width = images.shape
+        return size * channels * (height + border) * (width + border) * images.itemsize
+
+    def _border(self, split: str) -> int:
+        """Pixels of zeros that all views of the split can be cut from."""
+        if split != "train":
+            return 0
+        return max((_padding(self.views[name]) for name in self.train_views), default=0)
+
+    def _workers(self, split: str) -> int:
+        if self.num_workers != "auto":
+            return int(self.num_workers)
+        return min(4, os.cpu_count() or 1) if self.place(split) == "stream" else 0
+
+    def _loader(self, split: str, sampler: Iterable[Request]) -> DataLoader[Request]:
+        on_device, workers = self.place(split) == "device", self._workers(split)
         return DataLoader(
-            Gather(None if on_device else self.splits[split].images),
+            self._host_gather(split),
             batch_size=None,
             sampler=sampler,
             # Its own, so that loaders leave the default generator to the networks (dropout).
             generator=torch.Generator(),
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=not on_device and torch.cuda.is_available(),
         )
 
-    def _lives_on_device(self, split: str) -> bool:
-        if split not in self._resident:
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            fits = True
-            if self.resident == "auto" and device.type == "cuda":
-                fits = self.splits[split].images.nbytes < torch.cuda.mem_get_info(device)[0] / 4
-            self._resident[split] = fits and self.resident != "host"
-        return self._resident[split]
+    def _host_gather(self, split: str) -> Gather:
+        return Gather(None if self.place(split) == "device" else self.splits[split].images)
 
-    def _images(self, split: str, device: torch.device, index: Tensor) -> Tensor:
-        if not self._lives_on_device(split):
-            return self.splits[split].images[index].to(device, non_blocking=True)
-        images = self._placed(split, self.splits[split].images, device)
-        return images[index.to(device, non_blocking=True)]
+    def _gather(self, request: Request) -> tuple[Tensor, int]:
+        """A batch's images on the device of its indices, and the border of zeros around them."""
+        split, index = request.split, request.indices
+        if request.images is not None:
+            return request.images, 0
+        key = split, index.device
+        if key not in self._images:
+            held = self.splits[split]
+            self._images[key] = ResidentImages(held.images, self._border(split), index.device)
+            if index.device.type == "cpu":  # in memory once
+                self.splits[split] = replace(held, images=self._images[key].images)
+        return self._images[key].gather(index), self._images[key].padding
 
-    def _labels(self, split: str, device: torch.device) -> Tensor:
-        return self._placed(f"{split} labels", self.splits[split].labels, device)
-
-    def _placed(self, name: str, values: Tensor, device: torch.device) -> Tensor:
-        if (name, device) not in self._on_device:
-            self._on_device[name, device] = values.to(device)
-        return self._on_device[name, device]
+    def _labels_on(self, split: str, device: torch.device) -> Tensor:
+        if (split, device) not in self._labels:
+            self._labels[split, device] = self.splits[split].labels.to(device)
+        return self._labels[split, device]
 
     def _rank_and_world(self) -> tuple[int, int]:
         if self.trainer is None:
@@ -240,3 +276,16 @@ class NoisyDataModule(L.LightningDataModule):
 
 def _lock_path(name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"pmnar-{getpass.getuser()}-{name}.lock"
+
+
+def _padding(view: Augmentation) -> int:
+    """How many pixels of zeros a view begins with."""
+    padding: int = getattr(view, "padding", 0)
+    return padding
+
+
+def _moved(request: Request, device: torch.device) -> Request:
+    """A request's tensors on a device."""
+    images = None if request.images is None else request.images.to(device, non_blocking=True)
+    indices = request.indices.to(device, non_blocking=True)
+    return request._replace(indices=indices, images=images)

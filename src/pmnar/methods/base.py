@@ -1,14 +1,12 @@
 """What every method of learning from wrong labels shares."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import lightning as L
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
@@ -18,7 +16,10 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from pmnar.data.batches import Batch, rank_block
 from pmnar.errors import InputError, NonFiniteLossError
+from pmnar.methods.networks import Logits, Networks
 from pmnar.methods.recall import ClassRecall
+from pmnar.methods.step import Step, Terms, check_compute
+from pmnar.runtime.facts import cores
 from pmnar.runtime.gather import (
     average_batch_norm,
     exchange_blocks,
@@ -31,7 +32,6 @@ NETWORK_NAMES = ("first", "second")
 
 OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
 SchedulerFactory = Callable[[Optimizer], LRScheduler]
-Terms = dict[str, Tensor]
 Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
 
 
@@ -64,6 +64,10 @@ class NoisyLabelMethod(L.LightningModule):
         networks: 1 or 2.
         seed: seeds the networks' initial weights and everything drawn in training.
         gradient_clip: largest gradient norm of each network, or None.
+        compile: mode of `torch.compile` for the loss of both networks on all views: `off`,
+            `default`, `reduce-overhead` (CUDA graphs), `max-autotune`, or `auto` (see `compute`).
+        channels_last: lay out images pixel by pixel: true, false, or `auto`, on CUDA alone.
+        fused_forward: one forward of all views together, BatchNorm split per view.
         test_names: the test splits, in the order of the data module's loaders.
     """
 
@@ -81,9 +85,13 @@ class NoisyLabelMethod(L.LightningModule):
         networks: int = 1,
         seed: int = 0,
         gradient_clip: float | None = None,
+        compile: str = "off",
+        channels_last: bool | str = "auto",
+        fused_forward: bool = False,
         test_names: tuple[str, ...] = ("test",),
     ) -> None:
         super().__init__()
+        check_compute(compile, channels_last)
         if networks not in (1, 2):
             raise InputError(f"method.networks must be 1 or 2, got {networks}")
         if len(class_names) < 2:
@@ -94,8 +102,9 @@ class NoisyLabelMethod(L.LightningModule):
         self.class_names, self.num_classes = tuple(class_names), len(class_names)
         self.seed, self.test_names = seed, test_names
         self.gradient_clip = gradient_clip
-        self.networks = nn.ModuleDict(
-            {name: _build(network, seed, name) for name in NETWORK_NAMES[:networks]}
+        self.compile_mode, self.channels_last = compile, channels_last
+        self.networks = Networks(
+            {name: _build(network, seed, name) for name in NETWORK_NAMES[:networks]}, fused_forward
         )
         self.register_buffer("labels", labels.clone())
         self._optimizer, self._scheduler = optimizer, scheduler
@@ -103,18 +112,29 @@ class NoisyLabelMethod(L.LightningModule):
         self.identity: dict[str, Any] = {}
         self.record: dict[str, float] = {}
         self.measurement: dict[str, Tensor] | None = None
-        self._sums: dict[str, Tensor] = {}
+        self._names: tuple[str, ...] = ()
         self._statistics_differ = False
 
     # -- what a method gives ----------------------------------------------------------------------
 
-    loss_groups: int = 1
+    losses_are_apart: bool = False
+    """Whether no network's loss reaches another's parameters."""
 
-    def sample_losses(self, batch: Batch) -> Iterator[Terms]:
-        """The terms of the loss by name, each `[B]`, in `loss_groups` groups; the sum is minimised.
+    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
+        """What the loss needs to know of the batch's samples beside their labels."""
+        return {}
 
-        A group is back-propagated, and its graph freed, before the next is asked for: what stays
-        in memory is the largest group's graph. Every group must reach all networks' parameters.
+    def sample_losses(
+        self, logits: Logits, label: Tensor, per_sample: Mapping[str, Tensor]
+    ) -> dict[str, Terms]:
+        """For each network's name the terms of its loss by name, `[B]` each; the sum is minimised.
+
+        A pure function of tensors, so that it can be compiled together with the networks.
+
+        Args:
+            logits: each network's `[B, K]` of every view, in the order of `views`.
+            label: given labels, int64 `[B]`.
+            per_sample: what `per_sample` gave.
         """
         raise NotImplementedError
 
@@ -141,31 +161,36 @@ class NoisyLabelMethod(L.LightningModule):
         optimizer = self._optimizer(groups)
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
+    def on_fit_start(self) -> None:
+        """Choose how to compute on the device that the networks are on now."""
+        self._lay_out()
+        self._step = Step(self, self.compile_mode)
+
+    def _lay_out(self) -> None:
+        on_cuda = self.device.type == "cuda"
+        self.networks.lay_out(on_cuda if self.channels_last == "auto" else bool(self.channels_last))
+        alone = self.device.type == "cpu" and self.trainer.world_size == 1
+        self.networks.two_threads = alone and torch.get_num_threads() == 1 < cores()
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One joint backward of all networks for each group of terms, then one step."""
-        share = batch.share
-        assert share is not None
+        """One forward a network and view, one joint backward, one step of all networks."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         optimizer.zero_grad()
-        found: Terms = {}
-        for number, terms in enumerate(self.sample_losses(batch), start=1):
-            total = torch.stack(list(terms.values())).sum(0)
-            with self._gradient_exchange(number == self.loss_groups):
-                # DDP averages gradients over ranks: so scaled, that is the global batch's mean.
-                self.manual_backward(total.sum() * (share.world / share.size))
-            found |= {name: values.detach() for name, values in terms.items()}
+        terms = self._step(batch)
         optimizer.step()
-        found["loss"] = torch.stack(list(found.values())).sum(0)
-        self._accumulate(found, batch_idx)
+        self._accumulate(terms, batch_idx)
 
-    def _gradient_exchange(self, wanted: bool) -> AbstractContextManager[None]:
-        """Ranks exchange gradients once a step, after its last backward."""
-        strategy = self.trainer.strategy
-        if wanted or not isinstance(strategy, ParallelStrategy):
-            return nullcontext()
-        blocked: AbstractContextManager[None] = strategy.block_backward_sync()
-        return blocked
+    @property
+    def compiled_by(self) -> str:
+        """The mode of `torch.compile` on the device of the fit, or `off`."""
+        return self._step.mode
+
+    def losses(
+        self, views: tuple[Tensor, ...], label: Tensor, per_sample: Mapping[str, Tensor]
+    ) -> dict[str, Terms]:
+        """The terms of every network's loss on a batch of views `[B, C, H, W]`, each `[B]`."""
+        return self.sample_losses(self.networks.logits(views), label, per_sample)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip each network's gradient on its own."""
@@ -176,15 +201,14 @@ class NoisyLabelMethod(L.LightningModule):
     @torch.no_grad()
     def _accumulate(self, terms: dict[str, Tensor], step: int) -> None:
         """Add this batch to the epoch's sums, on the device: nothing waits for the result."""
-        for name, values in terms.items():
-            if name not in self._sums:
-                self._sums[name] = torch.zeros((), dtype=torch.float64, device=self.device)
-            self._sums[name] += values.sum()
-        if "count" not in self._sums:
-            self._sums["count"] = torch.zeros((), dtype=torch.float64, device=self.device)
-            self._first_bad_step = torch.full((), torch.inf, device=self.device)
-        self._sums["count"] += len(terms["loss"])
-        bad = torch.where(terms["loss"].isfinite().all(), torch.inf, float(step + 1))
+        sums = torch.stack([values.sum(dtype=torch.float64) for values in terms.values()])
+        if not self._names:
+            self._names, self._count = tuple(terms), 0
+            self._sums = torch.zeros_like(sums)
+            self._first_bad_step = torch.full((), torch.inf, device=sums.device)
+        self._sums += sums
+        self._count += len(next(iter(terms.values())))
+        bad = torch.where(sums.isfinite().all(), torch.inf, float(step + 1))
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
     # -- epochs -----------------------------------------------------------------------------------
@@ -198,7 +222,7 @@ class NoisyLabelMethod(L.LightningModule):
         """Seed what networks draw themselves (dropout), and begin the epoch's record."""
         torch.manual_seed(derive_seed(self.seed, "networks", self.current_epoch, self.global_rank))
         self.measurement = None
-        self._sums, self._statistics_differ = {}, True
+        self._names, self._statistics_differ = (), True
         self._started = time.perf_counter()
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -211,11 +235,10 @@ class NoisyLabelMethod(L.LightningModule):
         """Check and record the losses, step the schedule, prepare the next epoch."""
         self._check_finite()
         self._synchronise_statistics()
-        names = list(self._sums)
-        sums = sum_over_ranks(torch.stack([self._sums[name] for name in names])).tolist()
-        totals = dict(zip(names, sums, strict=True))
-        count = totals.pop("count")
-        self.record |= {name: total / count for name, total in totals.items()}
+        count = self._sums.new_tensor([self._count])
+        *sums, total_count = sum_over_ranks(torch.cat([self._sums, count])).tolist()
+        means = [total / total_count for total in sums]
+        self.record |= dict(zip(self._names, means, strict=True)) | {"loss": sum(means)}
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LRScheduler)
         scheduler.step()
@@ -267,7 +290,7 @@ class NoisyLabelMethod(L.LightningModule):
 
         def visits(rank: int, world: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
             for batch in data.ordered_batches(self.device, rank, world):
-                yield batch.indices, visit(self.probabilities(batch.views[0]), batch)
+                yield batch.indices, visit(self.networks.probabilities(batch.views[0]), batch)
 
         results: dict[str, Tensor] = {}
         with self.trainer.precision_plugin.forward_context():
@@ -314,17 +337,11 @@ class NoisyLabelMethod(L.LightningModule):
 
     # -- prediction -------------------------------------------------------------------------------
 
-    def probabilities(self, images: Tensor) -> dict[str, Tensor]:
-        """Class probabilities of each network by name, fp32 `[B, K]`."""
-        return {
-            name: network(images).float().softmax(-1) for name, network in self.networks.items()
-        }
-
     def forward(self, images: Tensor, output: str = "ensemble") -> Tensor:
         """Class probabilities `[B, K]` of `first`, `second` or the `ensemble` (their mean)."""
         if output == "ensemble" and len(self.networks) == 1:
             output = "first"
-        return with_ensemble(self.probabilities(images))[output]
+        return with_ensemble(self.networks.probabilities(images))[output]
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -348,7 +365,7 @@ class NoisyLabelMethod(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count this batch's right answers."""
-        outputs = with_ensemble(self.probabilities(batch.views[0]))
+        outputs = with_ensemble(self.networks.probabilities(batch.views[0]))
         metrics = self.metrics[self.test_names[dataloader_idx]]
         assert isinstance(metrics, MetricCollection)
         for name in self.output_names:

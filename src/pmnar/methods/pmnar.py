@@ -1,6 +1,6 @@
 """PMNAR: positive and multi-negative learning with adaptive reweighting, and its ablations."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,7 +11,9 @@ from pmnar import losses
 from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
-from pmnar.methods.base import NoisyLabelMethod, Terms
+from pmnar.methods.base import NoisyLabelMethod
+from pmnar.methods.networks import Logits
+from pmnar.methods.step import Terms
 from pmnar.reweighting import (
     adaptive_weights,
     balance_classes,
@@ -75,8 +77,7 @@ class PMNAR(NoisyLabelMethod):
         self.weight_balance, self.discard_by = weight_balance, discard_by
         self.detach_target = detach_target
         self.views = ("weak", "strong") if beta > 0 else ("weak",)
-        # The weak views' terms, then the strong views', unless the target's graph ties them.
-        self.loss_groups = 2 if beta > 0 and detach_target else 1
+        self.losses_are_apart = beta == 0 or detach_target
         self.register_buffer("sample_weights", torch.ones(len(self.networks), len(self.labels)))
         self.complementary: ComplementaryLabels | None = None
         if loss in ("ml", "pm"):
@@ -90,32 +91,39 @@ class PMNAR(NoisyLabelMethod):
 
     # -- the loss ---------------------------------------------------------------------------------
 
-    def sample_losses(self, batch: Batch) -> Iterator[Terms]:
-        """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
-        logits = {name: network(batch.views[0]) for name, network in self.networks.items()}
-        terms = {
-            f"loss_{name}": self.sample_weights[position, batch.indices]
-            * self._supervised(z, batch)
-            for position, (name, z) in enumerate(logits.items())
-        }
-        if self.beta > 0:
-            target = torch.stack([z.float().softmax(-1) for z in logits.values()]).mean(0)
-            if self.detach_target:
-                yield terms
-                target, terms = target.detach(), {}
-            terms["loss_consistency"] = self.beta * self._consistency(batch.views[1], target)
-        yield terms
+    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
+        """`weight` `[networks, B]` and what the loss is negative about: `mask` or `other`."""
+        found = {"weight": self.sample_weights[:, batch.indices]}
+        if self.complementary is not None:
+            found["mask"] = self.complementary.mask(batch.indices)
+        elif self.loss == "nl":
+            found["other"] = self._random_complementary(batch)
+        return found
 
-    def _supervised(self, logits: Tensor, batch: Batch) -> Tensor:
+    def sample_losses(
+        self, logits: Logits, label: Tensor, per_sample: Mapping[str, Tensor]
+    ) -> dict[str, Terms]:
+        """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
+        terms: dict[str, Terms] = {}
+        for (name, of_views), weight in zip(logits.items(), per_sample["weight"], strict=True):
+            loss = self._supervised(of_views[0], label, per_sample)
+            terms[name] = {f"loss_{name}": weight * loss}
+        if self.beta > 0:
+            target = torch.stack([z[0].float().softmax(-1) for z in logits.values()]).mean(0)
+            if self.detach_target:
+                target = target.detach()
+            for name, (_, strong) in logits.items():
+                terms[name]["loss_consistency"] = self.beta * losses.consistency(strong, target)
+        return terms
+
+    def _supervised(self, logits: Tensor, label: Tensor, known: Mapping[str, Tensor]) -> Tensor:
         if self.loss == "ce":
-            return losses.cross_entropy(logits, batch.label)
+            return losses.cross_entropy(logits, label)
         if self.loss == "nl":
-            return losses.negative(logits, self._random_complementary(batch))
-        assert self.complementary is not None
-        mask = self.complementary.mask(batch.indices)
+            return losses.negative(logits, known["other"])
         if self.loss == "ml":
-            return losses.multi_negative(logits, mask)
-        return losses.positive_and_multi_negative(logits, batch.label, mask)
+            return losses.multi_negative(logits, known["mask"])
+        return losses.positive_and_multi_negative(logits, label, known["mask"])
 
     def _random_complementary(self, batch: Batch) -> Tensor:
         """One label other than the given one for each sample, uniformly, int64 `[B]`."""
@@ -125,11 +133,6 @@ class PMNAR(NoisyLabelMethod):
         offset = torch.randint(1, self.num_classes, (share.size,), generator=generator)
         mine = share.take(offset).to(batch.label.device, non_blocking=True)
         return (batch.label + mine) % self.num_classes
-
-    def _consistency(self, strong: Tensor, target: Tensor) -> Tensor:
-        """Every network's divergence on the strong view from the pair's weak-view mean (Eq. 9)."""
-        divergences = [losses.consistency(net(strong), target) for net in self.networks.values()]
-        return torch.stack(divergences).sum(0)
 
     # -- between epochs ---------------------------------------------------------------------------
 

@@ -21,12 +21,13 @@ from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
+from pmnar.methods.step import check_compute
 from pmnar.noise import Noise
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.progress import ProgressBar
 
 MISSING = "Missing mandatory value: "
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
 START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 
 
@@ -82,11 +83,31 @@ def build_method(cfg: DictConfig, data: NoisyDataModule) -> NoisyLabelMethod:
         class_names=data.class_names,
         seed=cfg.seed,
         test_names=data.test_names,
+        **compute_settings(cfg),
     )
     assert isinstance(method, NoisyLabelMethod)
     check_optimizer(method)
     data.train_views = method.views
     return method
+
+
+def compute_settings(cfg: DictConfig) -> dict[str, Any]:
+    """How a method computes; of a run from before there was a choice, as it was then.
+
+    Raises:
+        InputError: they cannot go together.
+    """
+    chosen = {
+        "compile": cfg.get("compile", "off") or "off",  # YAML's off is false
+        "channels_last": cfg.get("channels_last", False),
+        "fused_forward": cfg.get("fused_forward", False),
+    }
+    check_compute(chosen["compile"], chosen["channels_last"])
+    if chosen["fused_forward"] and cfg.trainer.sync_batchnorm:
+        raise InputError(
+            "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
+        )
+    return chosen
 
 
 def check_optimizer(method: NoisyLabelMethod) -> None:
@@ -126,6 +147,7 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
     settings = dict(plain(cfg.trainer))
     check_precision(settings["precision"])
     settings["accelerator"] = choose_accelerator(settings["accelerator"])
+    settings["precision"] = choose_precision(settings)
     check_devices(settings["accelerator"], settings["devices"])
     target = settings.pop("_target_")
     checkpoint = RunCheckpoint(folder, **plain(cfg.get("checkpoint", {})))
@@ -183,6 +205,14 @@ def check_precision(precision: Any) -> None:
             f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision} "
             "(fp16's gradient scaler would mis-scale the second network)"
         )
+
+
+def choose_precision(settings: dict[str, Any]) -> str:
+    """`auto` is bf16-mixed on GPUs that have bf16, else 32 bits: on CPUs bf16 is slower."""
+    if settings["precision"] != "auto":
+        return str(settings["precision"])
+    on_gpu = settings["accelerator"] in ("gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(False) else "32-true"
 
 
 def choose_accelerator(name: str) -> str:

@@ -13,6 +13,7 @@ from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 SUMMARY = Path("summary.json")
 MANNER = (
     *("logger", "figures", "checkpoint", "data.num_workers", "data.resident"),
+    "dataset.resident",
     *("trainer.enable_progress_bar", "trainer.strategy"),
 )
 """Keys that say how a run is done, and change none of its results."""

@@ -24,10 +24,12 @@ from pmnar.tasks.build import (
     build_trainer,
     check_devices,
     check_precision,
+    compute_settings,
     plain,
     planned_world_size,
 )
 from pmnar.tasks.cluster import name_job
+from pmnar.tasks.compute import SayCompute, keep_freed_memory
 from pmnar.tasks.console import say
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import SUMMARY, read_summary
@@ -52,6 +54,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     quieten()
     check(cfg)
     torch.set_num_threads(cfg.threads or THREADS)
+    keep_freed_memory()
     data = load_data(cfg)
     check_batch_size(
         data.batch_size, len(data.labels.given), planned_world_size(plain(cfg.trainer))
@@ -89,7 +92,7 @@ def fit_run(
 ) -> None:
     """Train in this process and, where there are several devices, in those that it starts."""
     ending = Ending(folder, cfg.trainer.max_epochs)
-    callbacks = [*ending.callbacks, *run_callbacks(cfg, data, folder)]
+    callbacks = [*ending.callbacks, SayCompute(), *run_callbacks(cfg, data, folder)]
     trainer = build_trainer(cfg, folder, callbacks)
     with ending.told(trainer):
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -132,6 +135,7 @@ def check(cfg: DictConfig) -> None:
     trainer, threshold = plain(cfg.trainer), cfg.detection.threshold
     check_precision(trainer["precision"])
     check_devices(trainer["accelerator"], trainer["devices"])
+    compute_settings(cfg)
     build_strategy(trainer)
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
