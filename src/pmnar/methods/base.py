@@ -170,7 +170,7 @@ class NoisyLabelMethod(L.LightningModule):
         on_cuda = self.device.type == "cuda"
         self.networks.lay_out(on_cuda if self.channels_last == "auto" else bool(self.channels_last))
         alone = self.device.type == "cpu" and self.trainer.world_size == 1
-        self.networks.two_threads = alone and torch.get_num_threads() == 1 < cores()
+        self.networks.two_threads = alone and 2 * torch.get_num_threads() <= cores()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One forward a network and view, one joint backward, one step of all networks."""

@@ -7,10 +7,12 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from omegaconf import DictConfig
 
 from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
 from pmnar.methods import NoisyLabelMethod
+from pmnar.tasks.build import choose_accelerator, plain, planned_world_size
 from pmnar.tasks.console import say
 
 PLACES = {
@@ -18,10 +20,29 @@ PLACES = {
     "host": "images in memory of the host",
     "stream": "images streamed from the disk",
 }
+THREADS = torch.get_num_threads()
+"""PyTorch's own choice, for a job of a sweep that follows one with another."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of glibc's malloc.h."""
 LARGEST_THRESHOLD = 2**25
 """The most that glibc takes for `M_MMAP_THRESHOLD`."""
+
+
+def choose_threads(cfg: DictConfig) -> int:
+    """Threads of PyTorch's operations: `threads`, or PyTorch's own choice.
+
+    Two networks in one process share that choice out: each takes a thread of its own with half.
+    """
+    settings = plain(cfg.trainer)
+    side_by_side = cfg.method.get("networks") == 2 and planned_world_size(settings) == 1
+    chosen: int | None = cfg.threads
+    if chosen is None:
+        chosen = max(THREADS // 2, 1) if side_by_side and _on_cpu(settings) else THREADS
+    return chosen
+
+
+def _on_cpu(settings: dict[str, Any]) -> bool:
+    return choose_accelerator(settings["accelerator"]) == "cpu"
 
 
 class SayCompute(Callback):

@@ -29,15 +29,13 @@ from pmnar.tasks.build import (
     planned_world_size,
 )
 from pmnar.tasks.cluster import name_job
-from pmnar.tasks.compute import SayCompute, keep_freed_memory
+from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
 from pmnar.tasks.console import say
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
-THREADS = torch.get_num_threads()
-"""PyTorch's own choice, for a job of a sweep that follows one with another."""
 
 
 def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None = None) -> Summary:
@@ -53,7 +51,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     """
     quieten()
     check(cfg)
-    torch.set_num_threads(cfg.threads or THREADS)
+    torch.set_num_threads(choose_threads(cfg))
     keep_freed_memory()
     data = load_data(cfg)
     check_batch_size(

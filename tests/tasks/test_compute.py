@@ -1,0 +1,88 @@
+"""What a run chooses to compute with."""
+
+import ctypes
+import platform
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from pmnar.tasks import compute
+from pmnar.tasks.build import choose_precision, compute_settings
+from pmnar.tasks.cli import config_dir
+from pmnar.tasks.compute import choose_threads, keep_freed_memory
+
+
+def composed(*overrides: str) -> object:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ("threads=3", 3),
+        ("dataset=cifar10", 4),
+        ("dataset=cifar10 method=ce", 8),
+        ("dataset=cifar10 trainer.devices=2", 8),
+        ("", 1),  # digits' recipe
+    ],
+)
+def test_two_networks_share_the_threads_out(
+    monkeypatch: pytest.MonkeyPatch, overrides: str, expected: int
+) -> None:
+    monkeypatch.setattr(compute, "THREADS", 8)
+    cfg = composed("trainer.accelerator=cpu", *overrides.split())
+    assert choose_threads(cfg) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "32-true"), ("cuda", "bf16-mixed")])
+def test_auto_precision_goes_by_the_device(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
+    assert choose_precision({"precision": "auto", "accelerator": accelerator}) == expected
+    assert choose_precision({"precision": "32-true", "accelerator": accelerator}) == "32-true"
+
+
+def test_a_gpu_without_bf16_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
+    assert choose_precision({"precision": "auto", "accelerator": "cuda"}) == "32-true"
+
+
+def test_an_older_runs_configuration_computes_as_it_did() -> None:
+    cfg = composed()
+    for key in ("compile", "channels_last", "fused_forward"):
+        del cfg._content[key]  # type: ignore[attr-defined]
+    assert compute_settings(cfg) == {  # type: ignore[arg-type]
+        "compile": "off",
+        "channels_last": False,
+        "fused_forward": False,
+    }
+
+
+@pytest.mark.parametrize("word", ["off", "false"])
+def test_off_is_off_however_it_is_read(word: str) -> None:
+    assert compute_settings(composed(f"compile={word}"))["compile"] == "off"  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")
+def test_freed_memory_is_kept() -> None:
+    """A freed block of 16 MiB is not given back to the system: its pages are there at once."""
+    import resource
+
+    keep_freed_memory()
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        place = libc.malloc(ctypes.c_size_t(2**24))
+        ctypes.memset(place, 1, 2**24)
+        libc.free(place)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    faults()
+    assert faults() < 100  # of 4,096 pages
