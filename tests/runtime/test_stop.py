@@ -9,7 +9,8 @@ import lightning as L
 import pytest
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback
-from toy import BATCH, SIZE, Watched, make_data, make_method
+from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
+from toy import BATCH, SIZE, Watched, fit, make_data, make_method
 
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.stop import RunStopped, StopOnSignal
@@ -207,3 +208,14 @@ def test_requeueing_may_be_switched_off(tmp_path: Path, scontrol: Path) -> None:
         signal.signal(signal.SIGUSR1, before)
     assert heard == [signal.SIGUSR1]
     assert not scontrol.exists()
+
+
+def test_ranks_are_not_asked_for_a_signal_before_each_step(tmp_path: Path) -> None:
+    """Lightning asks, which waits for the device; it is our handler that hears signals."""
+    assert hasattr(_TrainingEpochLoop, "_broadcast_sigterm_tensor")
+    data = make_data()
+    method = make_method(data)
+    stop = StopOnSignal(RankWatch(""))
+    trainer = fit(method, data, callbacks=[stop])
+    loop: Any = trainer.fit_loop.epoch_loop
+    assert loop._broadcast_sigterm_tensor() is None

@@ -90,6 +90,10 @@ class StopOnSignal(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the place of Lightning's handlers, which it has set up by now."""
         self._install()
+        # Of several ranks Lightning asks before each step whether its own handler heard a signal,
+        # which waits for the device. That handler is gone.
+        loop: Any = trainer.fit_loop.epoch_loop
+        loop._broadcast_sigterm_tensor = _nothing
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Stop here, where it was asked for."""
@@ -132,6 +136,10 @@ class StopOnSignal(Callback):
         for process in getattr(self._launcher, "procs", []):
             if isinstance(process, BaseProcess) and process.pid is not None:
                 os.kill(process.pid, signum)
+
+
+def _nothing() -> None:
+    pass
 
 
 def requeue() -> None:

@@ -53,6 +53,8 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     check(cfg)
     torch.set_num_threads(choose_threads(cfg))
     keep_freed_memory()
+    # Deterministic algorithms would write NaN into all new memory, to show who reads it unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     data = load_data(cfg)
     check_batch_size(
         data.batch_size, len(data.labels.given), planned_world_size(plain(cfg.trainer))
