@@ -1,15 +1,22 @@
-"""The table of training samples, `samples.parquet`: a row a sample."""
+"""The table of training samples, `samples.parquet`: a row a sample.
+
+pyarrow is imported where a table is made or read: that is after training, and never before it.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from torch import Tensor
 
 from pmnar.detection.metrics import is_called
 from pmnar.errors import InputError
 from pmnar.files import replacing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 THRESHOLD = b"threshold"
 
@@ -50,6 +57,8 @@ def samples_table(
     Raises:
         InputError: a length other than N, or a label without a name.
     """
+    import pyarrow as pa
+
     names = pa.array(list(class_names), pa.string())
     row = pa.array(range(len(given)), pa.int64()) if index is None else _labels(index)
     columns: dict[str, pa.Array | None] = {
@@ -74,6 +83,8 @@ def samples_table(
 
 def write_samples(path: Path, table: pa.Table) -> None:
     """Write the table whole or not at all: a file beside it takes its place when complete."""
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as beside:
         pq.write_table(table, beside, compression="zstd")
@@ -85,6 +96,9 @@ def read_samples(path: Path) -> pa.Table:
     Raises:
         InputError: no such file, or not a parquet file.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.is_file():
         raise InputError(f"{path} does not exist; a finished run writes it")
     try:
@@ -114,10 +128,14 @@ def most_suspicious(table: pa.Table, count: int) -> pa.Table:
 
 
 def _labels(values: Tensor) -> pa.Array:
+    import pyarrow as pa
+
     return pa.array(values.detach().cpu().numpy(), pa.int64())
 
 
 def _floats(values: Tensor) -> pa.Array:
+    import pyarrow as pa
+
     return pa.array(values.detach().float().cpu().numpy(), pa.float32())
 
 

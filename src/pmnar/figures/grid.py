@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from torch import Tensor
 
 from pmnar.detection import most_suspicious
@@ -13,11 +12,15 @@ from pmnar.errors import InputError
 from pmnar.figures.style import GREY, INK, VERMILION, new_figure, shorten
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS, SHEET = 6, 24
 CELL = (1.24, 1.62)  # inches, a caption of three lines included
+
+Cell = tuple[float, float, float, float]
+"""Left, bottom, width and height of an image's place, as shares of the figure's."""
 
 
 def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Figure:
@@ -34,34 +37,59 @@ def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Fi
     rows = most_suspicious(samples, max(len(images), 1)).to_pylist()
     if len(rows) != len(images) or not rows:
         raise InputError(f"got {len(images)} images for {len(rows)} samples called mislabelled")
-    height = -(-len(rows) // COLUMNS)
-    figure = new_figure(COLUMNS * CELL[0], height * CELL[1], fitted=False)
-    figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - 0.05 / height, bottom=0.5 / (height * CELL[1]), hspace=0.5
-    )
-    axes = list(figure.subplots(height, COLUMNS, squeeze=False).flat)
-    for cell, row, image in zip(axes, rows, images, strict=False):
-        _show(cell, image)
-        _caption(cell, row, names)
-    for cell in axes:
-        cell.set_anchor("SW")
-        cell.axis("off")
+    figure, cells = _sheet(len(rows))
+    canvas = figure.add_axes((0, 0, 1, 1), autoscale_on=False)
+    canvas.axis("off")
+    width, height = figure.get_size_inches()
+    for cell, row, image in zip(cells, rows, images, strict=True):
+        left, bottom = width * cell[0], height * cell[1]
+        _show(canvas, image, left, bottom, width * cell[2], height * cell[3])
+        _caption(canvas, row, names, cell)
+    canvas.set(xlim=(0, width), ylim=(0, height))
     return figure
 
 
-def _show(axes: Axes, image: Tensor) -> None:
+def _sheet(count: int) -> tuple[Figure, list[Cell]]:
+    """An empty figure for so many images, and where each of them goes.
+
+    One pair of axes is drawn upon: 24 of them would take a quarter of a second to make.
+    """
+    from matplotlib.gridspec import GridSpec
+
+    height = -(-count // COLUMNS)
+    figure = new_figure(COLUMNS * CELL[0], height * CELL[1], fitted=False)
+    grid = GridSpec(
+        height,
+        COLUMNS,
+        left=0.01,
+        right=0.99,
+        top=1 - 0.05 / height,
+        bottom=0.5 / (height * CELL[1]),
+        hspace=0.5,
+    )
+    boxes = (grid[place].get_position(figure).bounds for place in range(count))
+    return figure, list(boxes)
+
+
+def _show(
+    axes: Axes, image: Tensor, left: float, bottom: float, width: float, height: float
+) -> None:
+    """The image as large as it fits into the cell, at its lower left; all in inches."""
     pixels = image.movedim(0, -1).cpu().numpy()
     gray = pixels.shape[-1] == 1
+    scale = min(height / pixels.shape[0], width / pixels.shape[1])
     axes.imshow(
         pixels[..., 0] if gray else pixels,
         cmap="gray" if gray else None,
         vmin=0,
         vmax=255,
         interpolation="nearest",
+        aspect="auto",
+        extent=(left, left + scale * pixels.shape[1], bottom, bottom + scale * pixels.shape[0]),
     )
 
 
-def _caption(axes: Axes, row: dict[str, int], names: Sequence[str]) -> None:
+def _caption(axes: Axes, row: dict[str, int], names: Sequence[str], cell: Cell) -> None:
     """Given and suggested name, and the true one where it is known and not the suggested."""
     given, suggested = row["given_label"], row["suggested_label"]
     lines = [
@@ -74,8 +102,8 @@ def _caption(axes: Axes, row: dict[str, int], names: Sequence[str]) -> None:
     for number, (text, colour) in enumerate(lines):
         axes.annotate(
             text,
-            (0.0, 0.0),
-            xycoords="axes fraction",
+            cell[:2],
+            xycoords="figure fraction",
             xytext=(0, -3 - 10 * number),
             textcoords="offset points",
             color=colour,

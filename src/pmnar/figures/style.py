@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pmnar.files import replacing
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette: told apart by colour-blind readers, and in print.
 BLUE, ORANGE, GREEN, VERMILION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
 INK, FAINT = "#222222", "#e6e6e6"
+DPI = 150
 LINE_GAP = 0.075  # of the axes' height, between two labels at the ends of lines
 
 
@@ -74,7 +75,12 @@ def shorten(name: str, length: int) -> str:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG of 150 dots an inch; equal figures are equal files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     path.parent.mkdir(parents=True, exist_ok=True)
+    figure.set_dpi(DPI)
+    canvas: Any = FigureCanvasAgg(figure)
     with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=150, metadata={"Software": None})
+        # `savefig` would draw everything twice, the first time for the layout alone.
+        canvas.print_png(beside, metadata={"Software": None})
     return path

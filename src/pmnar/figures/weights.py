@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from pmnar.errors import InputError
@@ -23,6 +22,7 @@ from pmnar.figures.tables import Metrics
 from pmnar.reweighting import STARVED
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.figure import Figure
 
 PREFIX = "weight_class_"

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from torch import Tensor
 
 from pmnar.detection import most_suspicious, read_samples
@@ -17,6 +16,7 @@ from pmnar.figures.tables import Summary, lookup, read_metrics, read_summary
 from pmnar.figures.weights import has_weights, weights_per_class
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.figure import Figure
 
 Images = Callable[[list[int]], Tensor]

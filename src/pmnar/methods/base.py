@@ -385,8 +385,12 @@ class NoisyLabelMethod(L.LightningModule):
             if number == 0:
                 self.record |= {f"recall_class_{k}": value for k, value in enumerate(recall)}
 
+    def on_test_start(self) -> None:
+        """As in validation, of networks that may not have been trained in this process."""
+        self._lay_out()
+        self._synchronise_statistics()
+
     test_step = validation_step
-    on_test_start = on_validation_start
     on_test_epoch_end = on_validation_epoch_end
 
 

@@ -1,7 +1,6 @@
 """What the entry points do with a composed configuration."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,7 +8,6 @@ from typing import NamedTuple
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
@@ -19,10 +17,15 @@ from pmnar.tasks.build import plain, planned_world_size
 from pmnar.tasks.cli import task_overrides, told
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.console import print_result, say
-from pmnar.tasks.evaluate import evaluate
 from pmnar.tasks.find import finished_run, in_manner_of, is_finished, read_summary, unfinished_run
 from pmnar.tasks.resume import Resumed, resume
-from pmnar.tasks.sweep import check_objective, figures, objective_value, recorded
+from pmnar.tasks.sweep import (
+    check_objective,
+    figures,
+    objective_value,
+    recorded,
+    started_as_ranks,
+)
 from pmnar.tasks.train import Summary, train
 
 
@@ -63,9 +66,8 @@ def check_alone(choices: Mapping[str, str]) -> None:
 
 def spawn_ranks(cfg: DictConfig) -> None:
     """A rank that is a command of its own would run the whole sweep again: spawn it."""
-    started = SLURMEnvironment.detect() or "TORCHELASTIC_RUN_ID" in os.environ
     several = planned_world_size(plain(cfg.trainer)) > 1
-    if several and not started and cfg.trainer.strategy in ("auto", "ddp"):
+    if several and not started_as_ranks() and cfg.trainer.strategy in ("auto", "ddp"):
         cfg.trainer.strategy = "ddp_spawn"
 
 
@@ -145,5 +147,7 @@ def _other_method(name: str, overrides: list[str]) -> DictConfig:
 
 def evaluate_job(cfg: DictConfig) -> None:
     """Evaluate a run, and print the figures as JSON."""
+    from pmnar.tasks.evaluate import evaluate  # training needs none of it
+
     with told("evaluate"):
         say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))

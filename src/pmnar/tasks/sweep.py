@@ -14,17 +14,14 @@ from signal import Signals
 from typing import Any, ClassVar
 
 from hydra.experimental.callback import Callback
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from pmnar.data.module import HELD_OUT
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.runtime.metrics_table import write_rows
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.cli import line_of, nearest, told
-from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
+from pmnar.tasks.console import ACCURACIES, HELD_OUT, say, show, sweep_table
 
 Record = dict[str, Any]
 NOISY = f"accuracy_{HELD_OUT}"
@@ -72,7 +69,7 @@ def recorded(folder: Path, number: int, overrides: Sequence[str]) -> Iterator[Re
         if is_first_process():
             say(f"error: job {number}: {line}", error=True)
     except BaseException as stop:
-        signum = stop.signum if isinstance(stop, RunStopped) else None
+        signum = getattr(stop, "signum", None)  # a RunStopped has it
         record["error"] = Signals(signum).name if signum else type(stop).__name__
         raise
     else:
@@ -166,11 +163,21 @@ def check_one_process() -> None:
     The tasks of launcher=submitit_slurm start no sweep: each trains one job.
     """
     ranks = max(int(os.environ.get(name, "1")) for name in ("WORLD_SIZE", "SLURM_NTASKS"))
-    if ranks > 1 and ("TORCHELASTIC_RUN_ID" in os.environ or SLURMEnvironment.detect()):
+    if ranks > 1 and started_as_ranks():
         raise InputError(
             f"-m cannot be started by {ranks} processes, each of which would run the sweep; start "
             "it once, with trainer.devices, or with launcher=submitit_slurm"
         )
+
+
+def started_as_ranks() -> bool:
+    """Whether torchrun or srun has started this process, and further ranks beside it."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return True
+    # A slow import, for what most sweeps can do without.
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return SLURMEnvironment.detect()
 
 
 def check_search(config: DictConfig) -> None:

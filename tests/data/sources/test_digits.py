@@ -1,10 +1,12 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
 from pmnar.data.sources import Digits
+from pmnar.data.sources.digits import read_digits
 from pmnar.errors import InputError
 
 
@@ -56,3 +58,10 @@ def test_the_split_is_the_one_that_figures_were_published_for() -> None:
     """numpy promises its generators' streams to no later version: a change must be seen."""
     labels = Digits().load().test["test"].labels
     assert hashlib.sha256(labels.numpy().tobytes()).hexdigest()[:16] == "298691e258775a75"
+
+
+def test_the_file_is_read_as_scikit_learn_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = read_digits()
+    monkeypatch.setattr("pmnar.data.sources.digits.FILE", Path("nowhere"))
+    assert rows.shape == (1797, 65)
+    assert (rows == read_digits()).all()

@@ -1,12 +1,18 @@
 """scikit-learn's bundled handwritten digits."""
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from pmnar.data.arrays import ImageData, Split
 from pmnar.data.sources.splitting import check_fraction, stratified_split
+from pmnar.noise.base import FloatArray
 
 MAX_VALUE = 16  # the images count the set pixels of 4×4 blocks
+FILE = Path("datasets") / "data" / "digits.csv.gz"
+"""Where scikit-learn keeps the images: a row an image, 64 pixels and the digit."""
 
 
 class Digits:
@@ -29,10 +35,8 @@ class Digits:
 
     def load(self) -> ImageData:
         """Images uint8 `[N, 1, 8, 8]`, values 0..16 scaled to 0..255."""
-        from sklearn.datasets import load_digits  # a slow import, needed for this data set alone
-
-        values, labels = load_digits(return_X_y=True)
-        labels = labels.astype(np.int64)
+        rows = read_digits()
+        values, labels = rows[:, :-1], rows[:, -1].astype(np.int64)
         scaled = np.round(values * (255 / MAX_VALUE)).astype(np.uint8).reshape(-1, 1, 8, 8)
         train, test = (
             Split(torch.from_numpy(scaled[chosen]), torch.from_numpy(labels[chosen]))
@@ -40,3 +44,19 @@ class Digits:
         )
         names = tuple(str(digit) for digit in range(10))
         return ImageData(self.name, names, train, {"test": test})
+
+
+def read_digits() -> FloatArray:
+    """The rows of scikit-learn's file, float64 `[1797, 65]`: 64 pixels in 0..16, and the digit.
+
+    Read without scikit-learn, whose import takes longer than all else that is done to the images.
+    """
+    package = find_spec("sklearn")  # finds it, and imports nothing
+    if package is not None and package.origin is not None:
+        path = Path(package.origin).parent / FILE
+        if path.is_file():
+            return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits  # where the file has another place
+
+    values, labels = load_digits(return_X_y=True)
+    return np.column_stack([values, labels])
