@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from processes import ROOT, environment
 
-from pmnar.data.module import HELD_OUT
-from pmnar.tasks import console
 from pmnar.tasks.cli import loading
 
 SLOW = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "matplotlib")
@@ -98,7 +96,3 @@ def test_where_torch_is_there_nothing_is_frozen() -> None:
     with loading():
         assert gc.isenabled()
     assert gc.get_freeze_count() == before
-
-
-def test_the_held_out_split_has_one_name() -> None:
-    assert console.HELD_OUT == HELD_OUT

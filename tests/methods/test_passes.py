@@ -10,7 +10,7 @@ from toy import ABLATIONS, SIZE, fit, make_data, make_method, same_state, state
 
 from pmnar.augment import Normalize
 from pmnar.methods import PMNAR
-from pmnar.methods.base import with_ensemble
+from pmnar.methods.evaluation import with_ensemble
 
 TWO: dict[str, Any] = ABLATIONS["pmnar"]
 

@@ -29,7 +29,7 @@ TWO: dict[str, Any] = ABLATIONS["pmnar"]
 
 
 def trained(monkeypatch: pytest.MonkeyPatch, cores: int, **settings: Any) -> dict[str, Tensor]:
-    monkeypatch.setattr("pmnar.methods.base.cores", lambda: cores)
+    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: cores)
     data = make_data()
     method = make_method(data, **{**TWO, **settings})
     fit(method, data, epochs=3)
@@ -75,7 +75,7 @@ def test_the_second_network_has_a_thread_of_its_own(
     monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], threads: int
 ) -> None:
     """But for autocast, which the second thread would not know of."""
-    monkeypatch.setattr("pmnar.methods.base.cores", lambda: 2)
+    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
     data = make_data()
     method = make_method(data, **TWO)
     seen = threads_of_the_networks(method)
@@ -84,7 +84,7 @@ def test_the_second_network_has_a_thread_of_its_own(
 
 
 def test_networks_that_draw_train_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmnar.methods.base.cores", lambda: 2)
+    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
     data = make_data()
     method = make_method(data, network=partial(SmallCNN, 10, width=4, dropout=0.5), **TWO)
     fit(method, data, limit_train_batches=2)
@@ -92,7 +92,7 @@ def test_networks_that_draw_train_in_turns(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_an_error_in_the_second_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmnar.methods.base.cores", lambda: 2)
+    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
     data = make_data()
     method = make_method(data, **TWO)
     calls = []

@@ -95,7 +95,7 @@ def test_testing_has_a_line_too(
     data = make_data()
     method = make_method(data, **ABLATIONS["ce"])
     bar = Counted(monkeypatch, 1)
-    trainer = fit(method, data, 1, [bar], **SHOWING)
+    trainer = fit(method, data, 1, [bar], enable_progress_bar=True)
     capsys.readouterr()
     trainer.test(method, datamodule=data, verbose=False)
     assert capsys.readouterr().out.startswith("Testing ")

@@ -10,7 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 from processes import Result
 
-from pmnar.tasks.cli import PLUGINS
+from pmnar.tasks.mistakes import PLUGINS
 
 pytest.importorskip("joblib")
 pytest.importorskip("submitit")

@@ -28,10 +28,8 @@ from pmnar.data.batches import (
 from pmnar.data.residence import ResidentImages, check_resident, choose_place, trimmed
 from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, take
 from pmnar.errors import InputError
+from pmnar.names import HELD_OUT
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
-
-HELD_OUT = "noisy_validation"
-"""The evaluation split that is held out of the training set, under its given labels."""
 
 
 class NoisyDataModule(L.LightningDataModule):

@@ -8,11 +8,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pmnar.names import HELD_OUT
+
 CONSOLE = Console(highlight=False, soft_wrap=True)
 ERRORS = Console(highlight=False, soft_wrap=True, stderr=True)
 ACCURACIES = ("best", "last", "mean_last_10")
-HELD_OUT = "noisy_validation"
-"""`pmnar.data.module.HELD_OUT`, whose module takes seconds to load."""
 NOISY = f"_{HELD_OUT}"
 
 

@@ -14,8 +14,9 @@ from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
 from pmnar.runtime.metrics_table import read_rows
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
-from pmnar.tasks.cli import OF_THE_COMMAND, dotted_keys, nearest
+from pmnar.tasks.cli import OF_THE_COMMAND
 from pmnar.tasks.find import MANNER
+from pmnar.tasks.mistakes import dotted_keys, nearest
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),

@@ -18,10 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
+from pmnar.names import HELD_OUT
 from pmnar.runtime.metrics_table import write_rows
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.tasks.cli import line_of, nearest, told
-from pmnar.tasks.console import ACCURACIES, HELD_OUT, say, show, sweep_table
+from pmnar.tasks.cli import told
+from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
+from pmnar.tasks.mistakes import line_of, nearest
 
 Record = dict[str, Any]
 NOISY = f"accuracy_{HELD_OUT}"

@@ -1,0 +1,230 @@
+"""What is done with networks without training them: the ordered pass, prediction, testing."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from pmnar.data.batches import Batch, rank_block
+from pmnar.errors import NonFiniteLossError
+from pmnar.methods.networks import Networks
+from pmnar.methods.recall import ClassRecall
+from pmnar.runtime.facts import cores
+from pmnar.runtime.gather import average_batch_norm, exchange_blocks
+
+Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
+
+
+class OrderedData(Protocol):
+    """What a method asks of the data module beyond Lightning's loaders.
+
+    Attributes:
+        eval_batch_size: samples in an ordered batch; with the ranks' number, who visits which.
+    """
+
+    eval_batch_size: int
+
+    def ordered_batches(self, device: torch.device, rank: int, world: int) -> Iterable[Batch]:
+        """A rank's `rank_block` of the training set, in order, without augmentation."""
+
+
+class NetworksModule(L.LightningModule):
+    """One or two networks that predict, are tested, and pass over the training set in order.
+
+    Args:
+        networks: by name.
+        labels: the given labels of the training set, int64 `[N]`.
+        class_names: K names, at least 2.
+        test_names: the test splits, in the order of the data module's loaders.
+        channels_last: lay out images pixel by pixel: true, false, or `auto`, on CUDA alone.
+
+    Attributes:
+        record: the figures of the epoch at hand, by name.
+        measurement: what `measure` gave for the networks as they are; None after training.
+    """
+
+    labels: Tensor
+
+    def __init__(
+        self,
+        networks: Networks,
+        labels: Tensor,
+        class_names: Sequence[str],
+        test_names: tuple[str, ...],
+        channels_last: bool | str,
+    ) -> None:
+        super().__init__()
+        self.networks, self.channels_last = networks, channels_last
+        self.class_names, self.num_classes = tuple(class_names), len(class_names)
+        self.register_buffer("labels", labels.clone())
+        self.test_names = test_names
+        self.metrics = nn.ModuleDict({name: self._test_metrics() for name in test_names})
+        self.record: dict[str, float] = {}
+        self.measurement: dict[str, Tensor] | None = None
+        self.statistics_differ = False
+
+    def lay_out(self) -> None:
+        """Choose layout and threads by the device that the networks are on now."""
+        on_cuda = self.device.type == "cuda"
+        self.networks.lay_out(on_cuda if self.channels_last == "auto" else bool(self.channels_last))
+        alone = self.device.type == "cpu" and self.trainer.world_size == 1
+        self.networks.two_threads = alone and 2 * torch.get_num_threads() <= cores()
+
+    def synchronise_statistics(self) -> None:
+        """Give all ranks the same BatchNorm statistics, where they have trained since."""
+        if self.statistics_differ:
+            average_batch_norm(self.networks)
+            self.statistics_differ = False
+
+    def diverged(self, place: str) -> str:
+        """What to say of a loss that is not finite, and what to do about it."""
+        return (
+            f"the loss is not finite at epoch {self.current_epoch + 1}, {place}; "
+            "lower optimizer.lr, or set method.gradient_clip"
+        )
+
+    # -- the ordered pass -------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def ordered_pass(self, visit: Visit) -> dict[str, Tensor]:
+        """Visit the training set once, in order, un-augmented, in eval mode, all ranks together.
+
+        Args:
+            visit: from the probabilities `[B, K]` (fp32) of each network by name, and the batch
+                with its given labels, to tensors `[B, ...]`.
+
+        Returns:
+            What `visit` gave, over all samples in their order, `[N, ...]`, the same on every rank.
+        """
+        self.synchronise_statistics()
+        data: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
+        size, rank, world = len(self.labels), self.global_rank, self.trainer.world_size
+        modes = [(module, module.training) for module in self.networks.modules()]
+        self.networks.eval()
+
+        def visits(rank: int, world: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+            for batch in data.ordered_batches(self.device, rank, world):
+                yield batch.indices, visit(self.networks.probabilities(batch.views[0]), batch)
+
+        results: dict[str, Tensor] = {}
+        with self.trainer.precision_plugin.forward_context():
+            for indices, found in visits(rank, world):
+                results = results or _room_for(found, size)
+                for name, rows in found.items():
+                    results[name][indices] = rows
+                self._after_ordered_batch()
+            # A rank without a batch learns the shapes from another's.
+            results = results or _room_for(next(visits(0, 1))[1], size)
+        for module, mode in modes:  # one by one: a layer may be frozen on purpose
+            module.training = mode
+        blocks = [rank_block(size, data.eval_batch_size, r, world) for r in range(world)]
+        for rows in results.values():
+            exchange_blocks(rows, blocks)
+        return results
+
+    def _after_ordered_batch(self) -> None:
+        """Let callbacks that have an `on_ordered_batch_end(trainer)` end a long pass."""
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if hasattr(callback, "on_ordered_batch_end"):
+                callback.on_ordered_batch_end(self.trainer)
+
+    def measure(self) -> dict[str, Tensor]:
+        """Confidence and prediction of the networks on the training set as they are now.
+
+        Returns:
+            For each network's name: `confidence_<name>`, the probability of the given label,
+            float32 `[N]`; for each output's name (with two networks `ensemble` too):
+            `prediction_<name>`, int64 `[N]`, and `top_<name>`, the prediction's probability.
+            Kept until the networks are trained further.
+        """
+        if self.measurement is None:
+            measured = self.ordered_pass(confidence_and_prediction)
+            if not measured["confidence_first"].isfinite().all():
+                raise NonFiniteLossError(self.diverged("its last step"))
+            self.measurement = measured
+        return self.measurement
+
+    # -- prediction -------------------------------------------------------------------------------
+
+    def forward(self, images: Tensor, output: str = "ensemble") -> Tensor:
+        """Class probabilities `[B, K]` of `first`, `second` or the `ensemble` (their mean)."""
+        if output == "ensemble" and len(self.networks) == 1:
+            output = "first"
+        return with_ensemble(self.networks.probabilities(images))[output]
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The outputs that accuracy is reported for."""
+        return (*self.networks, "ensemble") if len(self.networks) > 1 else tuple(self.networks)
+
+    # -- testing ----------------------------------------------------------------------------------
+
+    def _test_metrics(self) -> MetricCollection:
+        settings: dict[str, Any] = {"num_classes": self.num_classes, "validate_args": False}
+        metrics: dict[str, Any] = {
+            f"accuracy_{name}": MulticlassAccuracy(average="micro", **settings)
+            for name in self.output_names
+        }
+        metrics["recall_class"] = ClassRecall(self.num_classes)
+        return MetricCollection(metrics, compute_groups=False)
+
+    def on_validation_start(self) -> None:
+        """Test all ranks' networks with the same statistics."""
+        self.synchronise_statistics()
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count this batch's right answers."""
+        outputs = with_ensemble(self.networks.probabilities(batch.views[0]))
+        metrics = self.metrics[self.test_names[dataloader_idx]]
+        assert isinstance(metrics, MetricCollection)
+        for name in self.output_names:
+            metrics[f"accuracy_{name}"].update(outputs[name], batch.label)
+        metrics["recall_class"].update(outputs["first"], batch.label)
+
+    def on_validation_epoch_end(self) -> None:
+        """Record accuracy; of the first test split also the first network's recall per class."""
+        for number, split in enumerate(self.test_names):
+            metrics = self.metrics[split]
+            assert isinstance(metrics, MetricCollection)
+            values = metrics.compute()
+            metrics.reset()
+            recall = values.pop("recall_class").tolist()
+            suffix = f"_{split}" if number else ""
+            self.record |= {f"{name}{suffix}": float(value) for name, value in values.items()}
+            if number == 0:
+                self.record |= {f"recall_class_{k}": value for k, value in enumerate(recall)}
+
+    def on_test_start(self) -> None:
+        """As in validation, of networks that may not have been trained in this process."""
+        self.lay_out()
+        self.synchronise_statistics()
+
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
+
+
+def with_ensemble(probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The networks' probabilities and, with two networks, their mean under `ensemble`."""
+    if len(probabilities) == 1:
+        return probabilities
+    mean = torch.stack(list(probabilities.values())).mean(0)
+    return {**probabilities, "ensemble": mean}
+
+
+def _room_for(found: dict[str, Tensor], size: int) -> dict[str, Tensor]:
+    """Uninitialised results of `size` rows, of the shapes and types of a batch's."""
+    return {name: rows.new_empty((size, *rows.shape[1:])) for name, rows in found.items()}
+
+
+def confidence_and_prediction(probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """What `measure` keeps of a batch."""
+    found: dict[str, Tensor] = {}
+    for name, p in probabilities.items():
+        found[f"confidence_{name}"] = p.gather(-1, batch.label[:, None]).squeeze(-1)
+    for name, p in with_ensemble(probabilities).items():
+        found[f"top_{name}"], found[f"prediction_{name}"] = p.max(-1)
+    return found

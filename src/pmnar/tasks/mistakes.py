@@ -1,0 +1,98 @@
+"""What was wrong with a command, on one line, and what was perhaps meant."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pmnar.errors import TOLD
+
+PLUGINS = {
+    "hydra/launcher/joblib": "joblib",
+    "hydra/launcher/submitit_local": "submitit",
+    "hydra/launcher/submitit_slurm": "submitit",
+    "hydra/sweeper/optuna": "optuna",
+}
+"""Choices that other packages bring, and the extra that installs them."""
+
+
+def line_of(error: Exception, config_name: str) -> str | None:
+    """What went wrong, on one line; None for an error that was not foreseen."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error, config_name)
+    if isinstance(error, TOLD):
+        return str(error)
+    if str(error) == "No trials are completed yet.":
+        return "no trial of the search came to its end"
+    if str(error).startswith('Could not detect "srun"'):
+        return (
+            "launcher=submitit_slurm needs SLURM's sbatch and srun, which are not on this machine"
+        )
+    if type(error).__name__ == "TerminatedWorkerError":  # joblib's
+        return "the process of a job was killed, which ends all of launcher=joblib's"
+    if type(error).__module__.startswith("submitit."):
+        return str(error).strip().splitlines()[-1]
+    return None
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """What is wrong with an override, and the nearest names that exist, on one line."""
+    if isinstance(error, MissingConfigException) and error.options:
+        wanted = str(error.missing_cfg_file)
+        if wanted in PLUGINS:
+            choice = wanted.removeprefix("hydra/").replace("/", "=")
+            return f"{choice} needs a plugin: pip install 'pmnar[{PLUGINS[wanted]}]'"
+        group, _, name = wanted.rpartition("/")
+        return f"{group}={name} does not exist; {nearest(name, error.options)}"
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None) or _quoted(str(error))
+    message = str(error).splitlines()[0].rstrip(".")
+    if not key:
+        return message
+    return f"{message}; {nearest(key, known_keys(config_name))}"
+
+
+def _quoted(message: str) -> str:
+    parts = message.split("'")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def nearest(name: str, options: Iterable[str]) -> str:
+    """`did you mean …?`, or all options where they are few."""
+    options = sorted(options)
+    close = difflib.get_close_matches(name, options, n=3, cutoff=0.5)
+    # A key is often right but for its group.
+    last = name.rsplit(".", 1)[-1]
+    close += [key for key in options if key.rsplit(".", 1)[-1] == last and key not in close]
+    if close:
+        return f"did you mean {', '.join(close[:4])}?"
+    return f"there are {', '.join(options)}" if len(options) <= 20 else "see --help"
+
+
+def known_keys(config_name: str) -> list[str]:
+    """Every key of the default configuration, dotted, and the groups."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.singleton import Singleton
+
+    from pmnar.tasks.cli import config_dir
+
+    state = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose(config_name)
+    finally:
+        Singleton.set_state(state)  # a sweep goes on with it
+    return dotted_keys(OmegaConf.to_container(cfg, resolve=False))
+
+
+def dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    """Every key of nested dictionaries, such as `method.beta`, and the groups."""
+    if not isinstance(node, dict):
+        return []
+    below = [key for name in node for key in dotted_keys(node[name], f"{prefix}{name}.")]
+    return [f"{prefix}{name}" for name in node] + below
