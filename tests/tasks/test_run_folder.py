@@ -116,6 +116,9 @@ def test_summary_says_what_is_promised(short_run: Run) -> None:
     assert set(summary["seconds"]) == {"total", "per_epoch", "reweighting"}
     assert summary["seconds"]["total"] == pytest.approx(3 * summary["seconds"]["per_epoch"])
     assert {"torch", "lightning", "python"} <= set(summary["versions"])
+    assert summary["compute"]["device"] == "cpu"
+    assert summary["compute"]["precision"] == "32-true"
+    assert summary["compute"]["compile"] == "off"
     assert {"cpu", "cores"} <= set(summary["hardware"])
     assert (summary["epochs"], summary["samples"], summary["run"]) == (3, 200, str(folder))
     assert set(summary["recall_per_class"]) == {str(digit) for digit in range(10)}

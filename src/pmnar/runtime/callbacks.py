@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
@@ -154,6 +155,14 @@ class RunTables(Checkpoint):
             "epochs": int(last["epoch"]),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
+            "compute": {
+                "device": method.device.type,
+                "devices": method.trainer.world_size,
+                "precision": str(method.trainer.precision),
+                "compile": method.compiled_by,
+                "channels_last": method.networks.channels_last,
+                "threads": torch.get_num_threads(),
+            },
             "versions": versions(),
             "hardware": hardware(),
         }
