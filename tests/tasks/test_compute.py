@@ -2,15 +2,17 @@
 
 import ctypes
 import platform
+import re
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from toy import fit, make_data, make_method
 
 from pmnar.tasks import compute
 from pmnar.tasks.build import choose_precision, compute_settings
 from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import choose_threads, keep_freed_memory
+from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
 
 
 def composed(*overrides: str) -> object:
@@ -86,3 +88,19 @@ def test_freed_memory_is_kept() -> None:
 
     faults()
     assert faults() < 100  # of 4,096 pages
+
+
+@pytest.mark.parametrize(
+    ("resident", "expected"),
+    [
+        ("device", r"cpu, 32-true, compile off, images on the device \(0\.0 MB of [\d,]+ free\)"),
+        ("host", r"images in memory of the host \(0\.0 MB\)"),
+        ("stream", r"images streamed from the disk \(0\.0 MB\)"),
+    ],
+)
+def test_what_a_run_computes_with_is_said(
+    capsys: pytest.CaptureFixture[str], resident: str, expected: str
+) -> None:
+    data = make_data(resident=resident)
+    fit(make_method(data), data, callbacks=[SayCompute()])
+    assert re.search(rf"^compute  .*{expected}$", capsys.readouterr().out, re.MULTILINE)

@@ -61,10 +61,12 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     count = f"{trainer.world_size} × " if trainer.world_size > 1 else ""
-    needed, free = data.bytes_of("train") / 1e6, free_bytes(device) / 1e6
+    place, size = data.place("train"), f"{data.bytes_of('train') / 1e6:,.1f} MB"
+    if place == "device":
+        size += f" of {free_bytes(device) / 1e6:,.0f} free"
     return (
         f"{count}{name}, {trainer.precision}, compile {method.compiled_by}, "
-        f"{PLACES[data.place('train')]} ({needed:,.1f} MB, {free:,.0f} MB free there)"
+        f"{PLACES[place]} ({size})"
     )
 
 
