@@ -15,6 +15,8 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from benchmarks.measure import markdown, source
+from pmnar.files import write_text
 from pmnar.tasks.cli import config_dir
 from pmnar.tasks.train import train
 
@@ -59,7 +61,7 @@ def table(results: list[Result], command: str) -> str:
     """The results as Markdown: accuracy, detection, recall of each class."""
     classes = list(results[0]["recall_per_class"])
     head = ["method", "balance", "seed", "best", "last", "mean of last 10", "ensemble", "F1"]
-    lines = [_line(head + classes), _line(["---"] * (len(head) + len(classes)))]
+    rows = []
     for r in results:
         first = r["accuracy"]["first"]
         ensemble = r["accuracy"].get("ensemble", {}).get("mean_last_10")
@@ -67,22 +69,14 @@ def table(results: list[Result], command: str) -> str:
         cells = [r["method"], r["weight_balance"], str(r["seed"]), *map(_percent, scores)]
         cells.append(f"{r['detection'].get('f1', float('nan')):.3f}")
         cells += [f"{recall:.2f}" for recall in r["recall_per_class"].values()]
-        lines.append(_line(cells))
-    last = results[-1]
-    hardware = last["hardware"]
-    machine = f"{hardware.get('gpu', hardware['cpu'])}, {hardware['cores']} cores"
-    versions = ", ".join(f"{name} {version}" for name, version in last["versions"].items())
+        rows.append(cells)
     note = (
         "Accuracy of the first network on the test set in %, and of the ensemble (mean of the last "
         "10 epochs); F1 of noise detection after the last epoch; then the first network's recall "
         "of each class, mean of the last 10 epochs."
     )
-    source = f"`{command}`, {last['date']}, {machine} ({versions})."
-    return "\n".join([*lines, "", note, "", source, ""])
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    place = source({"command": command, **results[-1]})
+    return "\n".join([markdown(head + classes, rows), "", note, "", place, ""])
 
 
 def _percent(value: float | None) -> str:
@@ -109,9 +103,9 @@ def main() -> None:
             continue
         results.append(run(method, balance, seed, overrides))
         stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(results, indent=1) + "\n")
+        write_text(stored, json.dumps(results, indent=1) + "\n")
     if results:
-        args.out.with_suffix(".md").write_text(table(results, command))
+        write_text(args.out.with_suffix(".md"), table(results, command))
         print(table(results, command))
 
 

@@ -11,17 +11,13 @@ round. Written are NAME.json, with the seconds of every epoch, and NAME.md. Linu
 import argparse
 import json
 import multiprocessing as mp
-import os
 import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +26,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from benchmarks.measure import circumstances, line, markdown, source
 from pmnar.complementary import PLACES, ComplementaryLabels
 from pmnar.data.batches import rank_block
 from pmnar.files import write_text
 from pmnar.methods import PMNAR
-from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.gather import exchange_blocks
 
 IMAGENET_21K = 14_197_122
@@ -292,17 +288,16 @@ def tables(report: Result) -> str:
     """The report as Markdown."""
     head = ["samples", "K", "ranks", *(f"{part}, s" for part in PARTS), "held, B a sample"]
     head += ["store", "store, MB", "packed bits, MB", "received, MB", "peak − start, MB"]
-    lines = [_line(head), _line(["---:"] * len(head))]
-    lines += [_line(_cells(result)) for result in report["cases"]]
+    cases = markdown(head, [_cells(result) for result in report["cases"]], "---:")
     sizes = sorted({result["samples"] for result in report["cases"] if "seconds" in result})
     slope_head = ["K", "ranks", "intercept, ms", *(f"{n:,}: ns a sample" for n in sizes)]
     slope_head += ["ratio of the two largest", "largest over the line"]
-    lines += ["", _line(slope_head), _line(["---:"] * len(slope_head))]
+    lines = [cases, "", line(slope_head), line(["---:"] * len(slope_head))]
     for s in report["slopes"]:
         cells = [f"{s['classes']:,}", str(s["ranks"]), f"{1e3 * s['intercept seconds']:.1f}"]
         each = [s["seconds a sample"].get(str(n)) for n in sizes]
         cells += ["–" if seconds is None else f"{1e9 * seconds:.1f}" for seconds in each]
-        lines.append(_line([*cells, f"{s['ratio']:.2f}", f"{s['over the line']:.2f}"]))
+        lines.append(line([*cells, f"{s['ratio']:.2f}", f"{s['over the line']:.2f}"]))
     return "\n".join([*lines, "", NOTE, "", source(report), ""])
 
 
@@ -313,14 +308,6 @@ NOTE = (
     "had. Intercept: of the line through the two smallest sizes, taken off before dividing by "
     "samples. Largest over the line: over the line through the two sizes before it."
 )
-
-
-def source(report: Result) -> str:
-    """Where the numbers come from."""
-    packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    machine = f"{report['hardware']['cpu']}, {report['hardware']['cores']} cores"
-    place = f"commit {report['commit']}, {machine} ({packages})"
-    return f"`{report['command']}`, {report['date']}, {place}."
 
 
 def _cells(result: Result) -> list[str]:
@@ -345,26 +332,6 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f}"
 
 
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def commit() -> str:
-    """The commit that was measured, and whether the library had been changed since."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + " with changes" * bool(git("diff", "HEAD", "src"))
-
-
-def command(words: Sequence[str]) -> str:
-    """What was called, with what the environment tells the allocator."""
-    told = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("MALLOC_")]
-    return " ".join([*told, "python -m benchmarks.scale", *words])
-
-
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in text.split(","))
 
@@ -384,15 +351,8 @@ def main(words: Sequence[str] | None = None) -> None:
     cases = [Case(n, k, ranks) for n in sizes for k in classes for ranks in args.ranks]
     rounds = 1 if args.quick else args.rounds
     results = measure(cases, rounds, EPOCHS, args.limit_gib * 2**30)
-    report = {
-        "command": command(sys.argv[1:] if words is None else words),
-        "date": datetime.now(UTC).date().isoformat(),
-        "commit": commit(),
-        "hardware": hardware(),
-        "versions": versions(),
-        "cases": results,
-        "slopes": slopes(results),
-    }
+    report = circumstances("scale", words) | {"threads": 1, "cases": results}
+    report["slopes"] = slopes(results)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_text(args.out.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     write_text(args.out.with_suffix(".md"), tables(report))

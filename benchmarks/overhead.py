@@ -1,0 +1,212 @@
+"""What an epoch costs through Lightning, with all that a run writes, over the bare mathematics.
+
+    python -m benchmarks.overhead [--quick] [--parts digits,resnet] [--rounds 5] [--samples 512]
+
+An epoch is counted from its beginning to the next one's: training, the test, the ordered pass that
+gives the next epoch's weights; through Lightning also metrics.csv, the logger, noise detection and
+the checkpoint, each written and synced to disk. The bare loop (`benchmarks/bare.py`) writes
+nothing, and ends with the same networks to the bit, which is checked. The contestants take turns.
+At most 1.15 is asked for of the default run on digits, 1.02 of PreAct ResNet-18.
+"""
+
+import argparse
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from benchmarks.bare import BareLoop
+from benchmarks.measure import (
+    RESULTS,
+    ROUNDS,
+    Contestant,
+    Result,
+    against,
+    interleaved,
+    markdown,
+    publish,
+)
+from benchmarks.runs import RESNET, Clock, Run, configuration, run_of
+from pmnar.tasks.compute import choose_threads
+
+BARS = {"digits": 1.15, "resnet": 1.02}
+BARE = "bare"
+CPU = "trainer.accelerator=cpu"
+
+
+def digits() -> DictConfig:
+    """The default run, but without a warm-up, whose epochs make no ordered pass."""
+    return configuration(CPU, "method.warmup_epochs=0")
+
+
+def resnet(samples: int, batch: int, width: int = 64) -> DictConfig:
+    """PreAct ResNet-18 on images of CIFAR's shape."""
+    return configuration(
+        *(*RESNET, CPU, "method.warmup_epochs=0"),
+        *(f"data.batch_size={batch}", f"network.width={width}"),
+        images={"samples": samples, "test": min(samples, 64)},
+    )
+
+
+@contextmanager
+def terminal() -> Iterator[None]:
+    """Let the progress bar believe that it is drawn on a terminal, and throw away what it draws."""
+    before = os.environ.get("FORCE_COLOR")
+    os.environ["FORCE_COLOR"] = "1"
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+            yield
+    finally:
+        os.environ.pop("FORCE_COLOR")
+        if before is not None:
+            os.environ["FORCE_COLOR"] = before
+
+
+class Contest:
+    """One configuration's contestants; each trains from the start, and tells an epoch's seconds.
+
+    Args:
+        cfg: the run's configuration.
+        epochs: how many each trains in a turn; the first, of several, does not count.
+
+    Attributes:
+        networks: what each ended with.
+    """
+
+    def __init__(self, cfg: DictConfig, epochs: int) -> None:
+        self.cfg, self.epochs = cfg, epochs
+        self.networks: dict[str, nn.ModuleDict] = {}
+        self.loop: BareLoop | None = None
+        self.manner: dict[str, Any] = {}
+
+    def contestants(self) -> dict[str, Contestant]:
+        """Lightning first, which shows in which manner the bare loop is to compute."""
+        return {
+            "Lightning": lambda: self.lightning("Lightning", bar=False),
+            "Lightning, bar": lambda: self.lightning("Lightning, bar", bar=True),
+            BARE: lambda: self.bare(),
+        }
+
+    def lightning(self, name: str, bar: bool) -> float:
+        """The whole run, with or without its progress bar."""
+        clock = Clock(self.epochs)
+        cfg = self.cfg.copy()
+        cfg.trainer.enable_progress_bar = bar
+        with terminal(), run_of(cfg, [clock]) as run:
+            run.fit()
+            self.manner = manner_of(run)
+            self.networks[name] = run.method.networks
+        return self._epoch(clock.seconds)
+
+    def bare(self) -> float:
+        """The same mathematics in a plain loop, a thread for each network where Lightning has."""
+        with run_of(self.cfg) as run:
+            self.loop = BareLoop(run, **self.manner)
+            return self._epoch(self.loop.fit(self.epochs))
+
+    def _epoch(self, seconds: list[float]) -> float:
+        return statistics.median(seconds[1:] or seconds)
+
+    def same(self) -> bool:
+        """Whether all contestants ended with the same networks, to the bit."""
+        assert self.loop is not None
+        return all(self.loop.same_networks(networks) for networks in self.networks.values())
+
+    def ratios(self, rounds: int, warm_up: int = 1) -> Result:
+        """Seconds an epoch, and how many times as long as the bare loop each other took."""
+        seconds = interleaved(self.contestants(), rounds, warm_up)
+        ratios = {key: found.over(seconds[BARE]) for key, found in seconds.items() if key != BARE}
+        return {
+            "seconds an epoch": {key: found.plain() for key, found in seconds.items()},
+            "over bare": {key: ratio.plain() for key, ratio in ratios.items()},
+            "shown": {key: str(ratio) for key, ratio in ratios.items()},
+        }
+
+
+def manner_of(run: Run) -> dict[str, Any]:
+    """How a run that is trained has computed: arguments of `BareLoop`."""
+    networks = run.method.networks
+    return {
+        "device": run.trainer.strategy.root_device,
+        "dtype": torch.bfloat16 if run.trainer.precision == "bf16-mixed" else torch.float32,
+        "channels_last": networks.channels_last,
+        "two_threads": networks.two_threads,
+    }
+
+
+def compare(name: str, cfg: DictConfig, epochs: int, rounds: int, warm_up: int = 1) -> Result:
+    """A run's ratios.
+
+    Raises:
+        RuntimeError: the contestants did not end with the same networks.
+    """
+    contest = Contest(cfg, epochs)
+    found = contest.ratios(rounds, warm_up)
+    if not contest.same():
+        raise RuntimeError(f"{name}: Lightning and the bare loop ended with different networks")
+    return found | {
+        "run": name,
+        "bar": BARS[name],
+        "threads": choose_threads(cfg),
+        "two threads": contest.manner["two_threads"],
+    }
+
+
+def table(found: Sequence[Result]) -> str:
+    """The ratios beside their bars."""
+    rows = [
+        [
+            of["run"],
+            name,
+            f"2 × {of['threads']}" if of["two threads"] else str(of["threads"]),
+            f"{1e3 * of['seconds an epoch'][name]['median']:.0f}",
+            of["shown"][name],
+            against(ratio["median"], of["bar"], at_most=True),
+        ]
+        for of in found
+        for name, ratio in of["over bare"].items()
+    ]
+    head = ["run", "contestant", "threads", "ms an epoch", "÷ bare (rounds' range)", "bar"]
+    return f"{markdown(head, rows)}\n\n{NOTE}"
+
+
+NOTE = (
+    "An epoch, to the next one's beginning: training, test, ordered pass; through Lightning "
+    "also metrics.csv, logger, detection, checkpoint. Bare takes a thread for each network where "
+    "Lightning does (digits, whose run has threads=1), and all ended with the same networks to the "
+    "bit. Where several epochs of a contestant's turn count, their median does."
+)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure and publish."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--parts", default="digits,resnet")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--epochs", type=int, default=5, help="of digits, a turn")
+    parser.add_argument("--samples", type=int, default=512, help="of PreAct ResNet-18")
+    parser.add_argument("--batch-size", type=int, default=64, help="of PreAct ResNet-18")
+    parser.add_argument(
+        "--quick", action="store_true", help="narrow network, one round, no warm-up"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
+    args = parser.parse_args(words)
+    runs = {
+        "digits": (digits(), args.epochs),
+        "resnet": (resnet(args.samples, args.batch_size), 2),
+    }
+    if args.quick:
+        runs = {"digits": (digits(), 1), "resnet": (resnet(16, 8, width=8), 1)}
+    how = {"rounds": 1, "warm_up": 0} if args.quick else {"rounds": args.rounds}
+    found = [compare(name, *runs[name], **how) for name in args.parts.split(",")]
+    publish("overhead", how | {"runs": found}, table(found), args.out, words)
+
+
+if __name__ == "__main__":
+    main()
