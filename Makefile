@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-slow test-faults test-gpu lint type format bench bench-scale clean
+.PHONY: help install train test test-slow test-faults test-gpu lint type format bench bench-gpu bench-scale clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,8 +44,15 @@ format: $(READY)  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY)  ## speed, as ratios within one run
+bench: $(READY)  ## what training costs, as ratios within one run: an hour on two quiet cores
+	$(BIN)/python -m benchmarks.counts
 	$(BIN)/python -m benchmarks.views
+	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.overhead
+	$(BIN)/python -m benchmarks.epoch
+
+bench-gpu: $(READY)  ## the same on a GPU, ten minutes a call; call again to go on
+	$(BIN)/python -m benchmarks.gpu
 
 bench-scale: $(READY)  ## what the bookkeeping between epochs costs up to 28 million samples
 	$(BIN)/python -m benchmarks.scale

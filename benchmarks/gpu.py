@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu [--parts step,compile,views] [--out FOLDER] [--dry-run]
 
-Parts in order of value, with what they take on an H100, roughly:
+Parts in order of value, with guesses of what they take, until a GPU has run them:
 
     peak      10 s     TFLOP/s of a large product of bf16 matrices
     step      3 min    the training step, eager: TF32, bf16, layouts, forwards, optimisers

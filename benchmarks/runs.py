@@ -98,7 +98,8 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     The run folder is a temporary one, with everything that a run writes to it.
     """
     quieten()
-    warnings.filterwarnings("ignore", ".*may be starving.*")  # noise, on noise
+    for text in ("may be starving", "is not below trainer.max_epochs"):  # as it is meant here
+        warnings.filterwarnings("ignore", f".*{text}.*")
     check(cfg)
     keep_freed_memory()
     threads = torch.get_num_threads()
