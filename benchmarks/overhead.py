@@ -74,24 +74,26 @@ class Contest:
     Args:
         cfg: the run's configuration.
         epochs: how many each trains in a turn; the first, of several, does not count.
+        bar: whether Lightning takes a turn with its progress bar, too.
 
     Attributes:
         networks: what each ended with.
     """
 
-    def __init__(self, cfg: DictConfig, epochs: int) -> None:
-        self.cfg, self.epochs = cfg, epochs
+    def __init__(self, cfg: DictConfig, epochs: int, bar: bool = True) -> None:
+        self.cfg, self.epochs, self.bar = cfg, epochs, bar
         self.networks: dict[str, nn.ModuleDict] = {}
         self.loop: BareLoop | None = None
         self.manner: dict[str, Any] = {}
 
     def contestants(self) -> dict[str, Contestant]:
         """Lightning first, which shows in which manner the bare loop is to compute."""
-        return {
+        found: dict[str, Contestant] = {
             "Lightning": lambda: self.lightning("Lightning", bar=False),
-            "Lightning, bar": lambda: self.lightning("Lightning, bar", bar=True),
-            BARE: lambda: self.bare(),
         }
+        if self.bar:
+            found["Lightning, bar"] = lambda: self.lightning("Lightning, bar", bar=True)
+        return found | {BARE: lambda: self.bare()}
 
     def lightning(self, name: str, bar: bool) -> float:
         """The whole run, with or without its progress bar."""
@@ -146,8 +148,9 @@ def compare(name: str, cfg: DictConfig, epochs: int, rounds: int, warm_up: int =
     Raises:
         RuntimeError: the contestants did not end with the same networks.
     """
-    contest = Contest(cfg, epochs)
-    found = contest.ratios(rounds, warm_up)
+    # A bar that draws twice a second is nothing beside steps of seconds, and a turn takes minutes.
+    contest = Contest(cfg, epochs, bar=name == "digits")
+    found = contest.ratios(rounds, warm_up if name == "digits" else 0)
     if not contest.same():
         raise RuntimeError(f"{name}: Lightning and the bare loop ended with different networks")
     return found | {
