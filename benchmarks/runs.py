@@ -18,7 +18,7 @@ from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method, build_trainer
 from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import choose_threads, keep_freed_memory
+from pmnar.tasks.compute import choose_threads, settle
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.train import check, load_data, run_callbacks
 
@@ -101,9 +101,8 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     for text in ("may be starving", "is not below trainer.max_epochs"):  # as it is meant here
         warnings.filterwarnings("ignore", f".*{text}.*")
     check(cfg)
-    keep_freed_memory()
     threads = torch.get_num_threads()
-    torch.set_num_threads(choose_threads(cfg))
+    settle(choose_threads(cfg))
     data = load_data(cfg)
     method = build_method(cfg, data)
     method.identity = {"config": OmegaConf.to_container(cfg, resolve=True)}

@@ -1,10 +1,18 @@
 """Where images live."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from toy import make_data
 
-from pmnar.data.residence import ResidentImages, choose_place, free_bytes, trimmed
+from pmnar.data.residence import (
+    ResidentImages,
+    _left_in_groups,
+    choose_place,
+    free_bytes,
+    trimmed,
+)
 
 CPU = torch.device("cpu")
 
@@ -24,12 +32,34 @@ def test_auto_goes_by_free_memory(
     monkeypatch.setattr("pmnar.data.residence.free_bytes", lambda device: 100)
     assert choose_place("auto", needed, torch.device("cuda", 0)) == on_cuda
     assert choose_place("auto", needed, CPU) == on_cpu
+    assert choose_place("auto", needed // 4, CPU, sharers=4) == on_cpu
 
 
 def test_free_memory_is_some_and_not_more_than_there_is() -> None:
     import os
 
     assert 0 < free_bytes(CPU) <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_the_tightest_limit_of_the_control_groups_counts(tmp_path: Path) -> None:
+    """A job's memory is not the machine's: in groups of version 2, and of version 1."""
+    membership, root = tmp_path / "membership", tmp_path / "root"
+    membership.write_text("9:cpu:/\n4:cpu,memory:/job/7\n0::/slurm/job7/step\n")
+    limits = {
+        "slurm/job7": ("memory.max", "memory.current", "inactive_file", 1000, 400, 100),
+        "slurm": ("memory.max", "memory.current", "inactive_file", "max", 900, 0),
+        "memory/job": (
+            *("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+            *(500, 600, 50),
+        ),
+    }
+    for group, (limit, usage, inactive, most, used, files) in limits.items():
+        (root / group).mkdir(parents=True, exist_ok=True)
+        (root / group / limit).write_text(f"{most}\n")
+        (root / group / usage).write_text(f"{used}\n")
+        (root / group / "memory.stat").write_text(f"anon 3\n{inactive} {files}\n")
+    assert sorted(_left_in_groups(membership, root)) == [0, 700]
+    assert list(_left_in_groups(tmp_path / "none", root)) == []
 
 
 @pytest.mark.parametrize("padding", [0, 1, 4])

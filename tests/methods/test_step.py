@@ -13,7 +13,6 @@ from toy import (
     fit,
     make_data,
     make_method,
-    same_state,
     state,
     terms_of,
     train_batches,
@@ -21,90 +20,13 @@ from toy import (
 
 from pmnar.errors import InputError
 from pmnar.methods import PMNAR
-from pmnar.methods.step import Step, check_compute
+from pmnar.methods.step import check_compute
 from pmnar.networks import PreActResNet18, SmallCNN
 from pmnar.networks.split_norm import SplitBatchNorm2d, split_batch_norm
+from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.run_folder import CHECKPOINT
 
 TWO: dict[str, Any] = ABLATIONS["pmnar"]
-
-
-def trained(monkeypatch: pytest.MonkeyPatch, cores: int, **settings: Any) -> dict[str, Tensor]:
-    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: cores)
-    data = make_data()
-    method = make_method(data, **{**TWO, **settings})
-    fit(method, data, epochs=3)
-    assert method.networks.two_threads == (cores > 1)
-    return state(method)
-
-
-# -- a thread for each network --------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"beta": 0.0},
-        {"detach_target": False},
-        {"loss": "nl"},
-        {"fused_forward": True},
-        {"network": partial(SmallCNN, 10, width=4, dropout=0.5)},
-    ],
-    ids=str,
-)
-def test_two_threads_give_what_one_gives_to_the_bit(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
-) -> None:
-    assert same_state(trained(monkeypatch, 2, **settings), trained(monkeypatch, 1, **settings))
-
-
-def threads_of_the_networks(method: PMNAR) -> set[str]:
-    """The names of the threads that the networks' forwards ran in."""
-    import threading
-
-    seen: set[str] = set()
-    for network in method.networks.values():
-        network.register_forward_hook(lambda *_: seen.add(threading.current_thread().name))
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("settings", "threads"), [({}, 2), ({"precision": "bf16-mixed"}, 1)], ids=["32", "bf16"]
-)
-def test_the_second_network_has_a_thread_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], threads: int
-) -> None:
-    """But for autocast, which the second thread would not know of."""
-    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
-    data = make_data()
-    method = make_method(data, **TWO)
-    seen = threads_of_the_networks(method)
-    fit(method, data, **settings)
-    assert len(seen) == threads
-
-
-def test_networks_that_draw_train_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
-    data = make_data()
-    method = make_method(data, network=partial(SmallCNN, 10, width=4, dropout=0.5), **TWO)
-    fit(method, data, limit_train_batches=2)
-    assert not method._step.in_threads
-
-
-def test_an_error_in_the_second_thread_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmnar.methods.evaluation.cores", lambda: 2)
-    data = make_data()
-    method = make_method(data, **TWO)
-    calls = []
-
-    def fail_at_the_third(*_: Any) -> None:
-        calls.append(1)
-        if len(calls) == 5:
-            raise ArithmeticError("second")
-
-    method.networks["second"].register_forward_hook(fail_at_the_third)
-    with pytest.raises(ArithmeticError, match="second"):
-        fit(method, data)
 
 
 # -- one forward of all views ---------------------------------------------------------------------
@@ -178,8 +100,10 @@ def test_compute_settings_are_checked() -> None:
 
 
 def test_auto_compiles_nothing_on_a_cpu() -> None:
-    method = make_method(make_data(), compile="auto", **TWO)
-    assert Step(method, "auto").mode == "off"
+    data = make_data()
+    method = make_method(data, compile="auto", **TWO)
+    fit(method, data)
+    assert method.compiled_by == "off"
 
 
 def test_what_the_compiler_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,9 +120,10 @@ def test_what_the_compiler_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize("traced", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", ["pmnar", "ce", "nl"])
 def test_compiled_training_is_training(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, traced: bool
+    monkeypatch: pytest.MonkeyPatch, name: str, fused: bool, traced: bool
 ) -> None:
     """With a last batch of fewer samples; the slow one by inductor, the other by its tracer."""
     if not traced:
@@ -207,7 +132,8 @@ def test_compiled_training_is_training(
     found = []
     for mode in ("off", "default"):
         data = make_data(batch_size=32)
-        method = make_method(data, compile=mode, lr=0.02, **ABLATIONS[name])
+        settings = ABLATIONS[name] | {"compile": mode, "fused_forward": fused}
+        method = make_method(data, lr=0.02, **settings)
         trainer = fit(method, data, epochs=2)
         assert trainer.global_step == 4
         found.append(state(method))
@@ -233,6 +159,17 @@ def test_only_full_batches_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None
     assert sizes == [32, 32]
 
 
+def test_many_runs_in_a_process_are_all_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch gives up on a function that it has compiled eight times; a sweep has more jobs."""
+    eager = partial(torch.compile, backend="aot_eager", dynamic=False)
+    monkeypatch.setattr(torch, "compile", lambda f, **_: eager(f))
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 2)
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    for beta in (0.5, 1.0, 2.0, 4.0):
+        data = make_data()
+        fit(make_method(data, **TWO | {"beta": beta, "compile": "default"}), data)
+
+
 # -- layout ---------------------------------------------------------------------------------------
 
 
@@ -249,3 +186,34 @@ def test_layout_of_the_images(chosen: Any, expected: bool) -> None:
         )
     fit(method, data)
     assert laid_out == {expected}
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_a_run_goes_on_in_another_layout(tmp_path: Path, before: bool, fused: bool) -> None:
+    """Momentum is laid out anew: the fused optimiser goes through memory as it lies."""
+    data = make_data()
+    io: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
+    network = partial(SmallCNN, 10, width=8)
+    optimizer = partial(torch.optim.SGD, lr=0.02, momentum=0.9, fused=fused)
+    first = make_method(data, network, channels_last=before, **TWO)
+    first._optimizer = optimizer
+    fit(first, data, 1, [RunCheckpoint(tmp_path)], **io)
+    found = []
+    for layout in (before, not before):
+        again = make_method(data, network, channels_last=layout, **TWO)
+        again._optimizer = optimizer
+        checkpoint = tmp_path / CHECKPOINT
+        fit(again, data, 2, [RunCheckpoint(tmp_path / str(layout))], checkpoint, **io)
+        found.append(state(again))
+    for key, values in found[0].items():
+        torch.testing.assert_close(found[1][key], values, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_synchronised_batch_norm_cannot_be_split() -> None:
+    data = make_data()
+    method = make_method(data, fused_forward=True, **TWO)
+    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+    method.networks["first"] = convert(method.networks["first"])
+    with pytest.raises(InputError, match=r"has SyncBatchNorm; set fused_forward=false"):
+        fit(method, data)

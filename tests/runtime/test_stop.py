@@ -217,5 +217,4 @@ def test_ranks_are_not_asked_for_a_signal_before_each_step(tmp_path: Path) -> No
     method = make_method(data)
     stop = StopOnSignal(RankWatch(""))
     trainer = fit(method, data, callbacks=[stop])
-    loop: Any = trainer.fit_loop.epoch_loop
-    assert loop._broadcast_sigterm_tensor() is None
+    assert "_broadcast_sigterm_tensor" in vars(trainer.fit_loop.epoch_loop)

@@ -84,6 +84,8 @@ REFUSED = {
     "compile=fast": (
         "compile must be one of auto, off, default, reduce-overhead, max-autotune, got fast"
     ),
+    "threads=0": "threads must be null or at least 1, got 0",
+    "threads=-1": "threads must be null or at least 1, got -1",
     "channels_last=maybe": "channels_last must be auto, true or false, got maybe",
     "fused_forward=true trainer.sync_batchnorm=true": (
         "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"

@@ -9,10 +9,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from toy import fit, make_data, make_method
 
-from pmnar.tasks import compute
+from pmnar.errors import InputError
+from pmnar.runtime import facts
 from pmnar.tasks.build import choose_precision, compute_settings
 from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
+from pmnar.tasks.compute import Compute, choose_threads, keep_freed_memory
 
 
 def composed(*overrides: str) -> object:
@@ -33,7 +34,7 @@ def composed(*overrides: str) -> object:
 def test_two_networks_share_the_threads_out(
     monkeypatch: pytest.MonkeyPatch, overrides: str, expected: int
 ) -> None:
-    monkeypatch.setattr(compute, "THREADS", 8)
+    monkeypatch.setattr(facts, "THREADS", 8)
     cfg = composed("trainer.accelerator=cpu", *overrides.split())
     assert choose_threads(cfg) == expected  # type: ignore[arg-type]
 
@@ -44,14 +45,19 @@ def test_auto_precision_goes_by_the_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
-    assert choose_precision({"precision": "auto", "accelerator": accelerator}) == expected
-    assert choose_precision({"precision": "32-true", "accelerator": accelerator}) == "32-true"
+    settings = {"precision": "auto", "accelerator": accelerator, "strategy": "auto"}
+    assert choose_precision(settings) == expected
+    assert choose_precision(settings | {"precision": "32-true"}) == "32-true"
+    if accelerator == "cuda":
+        with pytest.raises(InputError, match=r"set trainer\.precision=bf16-mixed or 32-true"):
+            choose_precision(settings | {"strategy": "ddp_fork"})
 
 
 def test_a_gpu_without_bf16_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
-    assert choose_precision({"precision": "auto", "accelerator": "cuda"}) == "32-true"
+    settings = {"precision": "auto", "accelerator": "cuda", "strategy": "auto"}
+    assert choose_precision(settings) == "32-true"
 
 
 def test_an_older_runs_configuration_computes_as_it_did() -> None:
@@ -95,12 +101,12 @@ def test_freed_memory_is_kept() -> None:
     [
         ("device", r"cpu, 32-true, compile off, images on the device \(0\.0 MB of [\d,]+ free\)"),
         ("host", r"images in memory of the host \(0\.0 MB\)"),
-        ("stream", r"images streamed from the disk \(0\.0 MB\)"),
+        ("stream", r"images streamed by workers \(0\.0 MB\)"),
     ],
 )
 def test_what_a_run_computes_with_is_said(
     capsys: pytest.CaptureFixture[str], resident: str, expected: str
 ) -> None:
     data = make_data(resident=resident)
-    fit(make_method(data), data, callbacks=[SayCompute()])
+    fit(make_method(data), data, callbacks=[Compute(None)])
     assert re.search(rf"^compute  .*{expected}$", capsys.readouterr().out, re.MULTILINE)

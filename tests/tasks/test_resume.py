@@ -1,5 +1,6 @@
 """A resumed run is the uninterrupted one, bit for bit."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from omegaconf import DictConfig
 from processes import SHORT, Result, finish, start, the_run_below
 from runs import content, differences, rows_of, unequal
@@ -96,6 +98,38 @@ def test_run_that_died_goes_on(
     assert not (died / "summary.json").exists()
     go_on(died)
     assert unequal(whole, died) == []
+
+
+def test_run_that_died_before_its_summary_is_finished(short_run: Run) -> None:
+    run = short_run(*LONG, "trainer.max_epochs=2")
+    left = {name: (run / name).read_bytes() for name in ("samples.parquet", "metrics.csv")}
+    before = json.loads((run / "summary.json").read_text())
+    for name in ("summary.json", "samples.parquet"):
+        (run / name).unlink()
+    go_on(run)
+    assert {name: (run / name).read_bytes() for name in left} == left
+    assert json.loads((run / "summary.json").read_text()) == before
+
+
+@pytest.mark.parametrize("key", ["dataset.resident", "data.resident"])
+def test_images_may_live_elsewhere_when_a_run_goes_on(short_run: Run, key: str) -> None:
+    whole = short_run(*LONG, "trainer.max_epochs=4")
+    halved = short_run(*LONG, "trainer.max_epochs=2")
+    go_on(halved, "trainer.max_epochs=4", f"{key}=host")
+    assert yaml.safe_load((halved / "config.yaml").read_text())["data"]["resident"] == "host"
+    assert_equal_runs(whole, halved)
+
+
+def test_an_older_run_may_be_compiled_when_it_goes_on(short_run: Run) -> None:
+    """Its configuration lacks the key."""
+    run = short_run(*LONG, "trainer.max_epochs=2")
+    older = yaml.safe_load((run / "config.yaml").read_text())
+    del older["compile"]
+    (run / "config.yaml").write_text(yaml.safe_dump(older))
+    assert resume(run, ["compile=off"]).changes == ()
+    changed = resume(run, ["trainer.max_epochs=4", "compile=default"])
+    assert "compile: off → default" in changed.changes
+    assert changed.config.compile == "default"
 
 
 @pytest.mark.slow

@@ -54,9 +54,10 @@ class NoisyDataModule(L.LightningDataModule):
         noisy_validation_seed: seeds which images those are.
         num_workers: processes that gather images; `auto` is 0 while images are in memory, and up
             to 4 where they are streamed.
-        resident: where the training images live: on the `device` (padded once), in memory of the
-            `host`, or on the disk as the source maps it, to `stream` them from there by worker
-            processes; `auto` goes by the memory that is free (`choose_place`).
+        resident: where the training images live: on the `device` (padded once), or as the source
+            holds them, in memory or mapped from its cache on the disk: gathered by this process
+            (`host`), or by worker processes (`stream`), which read ahead of the training; `auto`
+            goes by the memory that is free (`choose_place`).
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class NoisyDataModule(L.LightningDataModule):
         self._images: dict[tuple[str, torch.device], ResidentImages] = {}
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
         self._places: dict[str, str] = {}
+        self._ordered: dict[tuple[int, int], DataLoader[Request]] = {}
 
     def prepare_data(self) -> None:
         """Download or decode what is missing, one process at a time."""
@@ -168,8 +170,11 @@ class NoisyDataModule(L.LightningDataModule):
         size = len(self.splits["train"])
         batches = OrderedBatches("train", size, self.eval_batch_size, rank, world)
         requests: Iterable[Request] = map(self._host_gather("train").__getitem__, batches)
-        if self._workers("train"):
-            requests = self._loader("train", batches)
+        if self.place("train") != "device" and self._workers("train"):
+            # Kept, and its workers with it, for the passes to come.
+            if (rank, world) not in self._ordered:
+                self._ordered[rank, world] = self._loader("train", batches)
+            requests = self._ordered[rank, world]
         for request in requests:
             yield self._batch(_moved(request, device))
 
@@ -207,7 +212,8 @@ class NoisyDataModule(L.LightningDataModule):
         if split not in self._places:
             device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
             needed = self.bytes_of(split)
-            self._places[split] = choose_place(self.resident, needed, device)
+            sharers = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
+            self._places[split] = choose_place(self.resident, needed, device, sharers)
         return self._places[split]
 
     def bytes_of(self, split: str) -> int:

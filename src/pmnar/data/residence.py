@@ -1,6 +1,7 @@
 """Where images live while a run needs them, and how a batch is gathered from there."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -14,20 +15,20 @@ BLOCK = 4096
 """Images moved at a time, so that a move needs little room beside the images."""
 
 
-def choose_place(wanted: str, needed: int, device: torch.device) -> str:
+def choose_place(wanted: str, needed: int, device: torch.device, sharers: int = 1) -> str:
     """Where `needed` bytes of images are to live: `device`, `host` or `stream`.
 
     `auto` is the device where they fill less than a quarter of what is free there; else, for a
     device with memory of its own, the host where they fill less than half of what is free; else
-    they are streamed.
+    they are streamed. So many processes as `sharers` share the host's memory.
     """
     if wanted != "auto":
         return wanted
-    if needed < free_bytes(device) / 4:
+    of_host = free_bytes(torch.device("cpu")) / sharers
+    free = of_host if device.type == "cpu" else free_bytes(device)
+    if needed < free / 4:
         return "device"
-    if device.type != "cpu" and needed < free_bytes(torch.device("cpu")) / 2:
-        return "host"
-    return "stream"
+    return "host" if device.type != "cpu" and needed < of_host / 2 else "stream"
 
 
 def check_resident(resident: str) -> None:
@@ -37,7 +38,7 @@ def check_resident(resident: str) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that can still be had on the device; of a CPU, by this process (its control group)."""
+    """Memory that can still be had on the device; of a CPU, by this process and its group."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
@@ -45,12 +46,32 @@ def free_bytes(device: torch.device) -> int:
     if known.is_file():
         lines = dict(line.split(":", 1) for line in known.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = int((group / "memory.max").read_text())
-        return min(free, limit - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no such group, or no limit
-        return free
+    return min([free, *_left_in_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+
+
+def _left_in_groups(membership: Path, root: Path) -> Iterator[int]:
+    """What the limits of this process's control groups, of either version, leave it, in bytes."""
+    lines = membership.read_text().splitlines() if membership.is_file() else []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            names, top = ("memory.max", "memory.current", "inactive_file"), root
+        elif "memory" in controllers.split(","):
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            top = root / "memory"
+        else:
+            continue
+        group = top / path.lstrip("/")
+        below = [place for place in (group, *group.parents) if top in place.parents]
+        # In a container the path may be the host's, and what is at the top is the container's.
+        for place in (*below, top):
+            try:
+                limit, used = (int((place / name).read_text()) for name in names[:2])
+                counted = dict(line.split() for line in (place / "memory.stat").open())
+            except (OSError, ValueError):  # no such group, or no limit
+                continue
+            # Files read lately count as used, and make way.
+            yield max(limit - used + int(counted.get(names[2], 0)), 0)
 
 
 class ResidentImages:

@@ -128,9 +128,9 @@ class NoisyLabelMethod(NetworksModule):
         optimizer = self._optimizer(groups)
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
-    def on_fit_start(self) -> None:
-        """Choose how to compute on the device that the networks are on now."""
-        self.lay_out()
+    def setup(self, stage: str) -> None:
+        """Choose how to compute on the device that the networks are about to move to."""
+        super().setup(stage)
         self._step = Step(self, self.compile_mode)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -176,8 +176,22 @@ class NoisyLabelMethod(NetworksModule):
 
     def on_train_start(self) -> None:
         """Prepare epoch 1; a resumed run has its preparation in the checkpoint."""
+        self._lay_out_momentum()
         if self.current_epoch == 0:
             self._prepare(1)
+
+    def _lay_out_momentum(self) -> None:
+        """Lay out what a checkpoint brought like the parameters.
+
+        It may be of a run with another layout, and the fused optimiser goes through memory, not
+        through rows and columns.
+        """
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for parameter, state in optimizer.state.items():
+            for name, value in state.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def on_train_epoch_start(self) -> None:
         """Seed what networks draw themselves (dropout), and begin the epoch's record."""

@@ -13,7 +13,7 @@ from pmnar.data.batches import Batch, rank_block
 from pmnar.errors import NonFiniteLossError
 from pmnar.methods.networks import Networks
 from pmnar.methods.recall import ClassRecall
-from pmnar.runtime.facts import cores
+from pmnar.runtime import facts
 from pmnar.runtime.gather import average_batch_norm, exchange_blocks
 
 Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
@@ -67,12 +67,21 @@ class NetworksModule(L.LightningModule):
         self.measurement: dict[str, Tensor] | None = None
         self.statistics_differ = False
 
-    def lay_out(self) -> None:
-        """Choose layout and threads by the device that the networks are on now."""
-        on_cuda = self.device.type == "cuda"
-        self.networks.lay_out(on_cuda if self.channels_last == "auto" else bool(self.channels_last))
-        alone = self.device.type == "cpu" and self.trainer.world_size == 1
-        self.networks.two_threads = alone and 2 * torch.get_num_threads() <= cores()
+    @property
+    def device_type(self) -> str:
+        """`cpu` or `cuda`: where the networks are, or are about to move to."""
+        return str(self.trainer.strategy.root_device.type)
+
+    def setup(self, stage: str) -> None:
+        """Choose layout and threads by the device that the networks are about to move to."""
+        chosen = self.channels_last
+        self.networks.lay_out(self.device_type == "cuda" if chosen == "auto" else bool(chosen))
+        alone = self.device_type == "cpu" and self.trainer.world_size == 1
+        self.networks.two_threads = alone and 2 * torch.get_num_threads() <= facts.THREADS
+
+    def on_fit_start(self) -> None:
+        """Refuse layers that something else has put into the networks' place."""
+        self.networks.check_split()
 
     def synchronise_statistics(self) -> None:
         """Give all ranks the same BatchNorm statistics, where they have trained since."""
@@ -198,12 +207,8 @@ class NetworksModule(L.LightningModule):
             if number == 0:
                 self.record |= {f"recall_class_{k}": value for k, value in enumerate(recall)}
 
-    def on_test_start(self) -> None:
-        """As in validation, of networks that may not have been trained in this process."""
-        self.lay_out()
-        self.synchronise_statistics()
-
     test_step = validation_step
+    on_test_start = on_validation_start
     on_test_epoch_end = on_validation_epoch_end
 
 

@@ -1,5 +1,6 @@
 """One or two networks, trained side by side."""
 
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -34,15 +35,22 @@ class Networks(nn.ModuleDict):
         super().__init__(networks)
         self.fused_forward = fused_forward
         self.channels_last = self.two_threads = False
-        if fused_forward:
+        self.check_split()
+
+    def check_split(self) -> None:
+        """Split the networks' BatchNorm, where there is a fused forward.
+
+        Raises:
+            InputError: there is BatchNorm of another kind (SyncBatchNorm, for one).
+        """
+        if self.fused_forward:
             for network in self.values():
                 split_batch_norm(network)
 
     def lay_out(self, channels_last: bool) -> None:
         """Lay out the weights, and from now on the images."""
         self.channels_last = channels_last
-        if channels_last:
-            self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
     def logits(self, views: tuple[Tensor, ...], in_threads: bool = False) -> Logits:
         """Every network's logits of every view: one forward for each, none twice."""
@@ -78,9 +86,12 @@ class Networks(nn.ModuleDict):
         # Autocast is a thread's own, and left to the one that has it.
         if not (in_threads and self.two_threads and others) or torch.is_autocast_enabled("cpu"):
             return {name: function(name) for name in self}
-        (second,), wanted = others, torch.is_grad_enabled()
+        (second,), wanted, threads = others, torch.is_grad_enabled(), torch.get_num_threads()
 
         def in_second_thread() -> T:
+            # Each Python thread has a setting of its own, from when it first worked.
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
             with torch.set_grad_enabled(wanted):
                 return function(second)
 
@@ -94,3 +105,7 @@ class Networks(nn.ModuleDict):
 @cache
 def _second_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, thread_name_prefix="second network")
+
+
+# A forked process has the executor, but not its thread.
+os.register_at_fork(after_in_child=_second_thread.cache_clear)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,7 +43,8 @@ class Step:
       goes through the same function as it is, so that shapes stay static.
     - Where `Networks.two_threads`, two networks whose losses are apart take a thread each. All
       operations are the same, and so is the result, to the bit. Networks that draw numbers
-      (dropout) take turns: they share a generator.
+      (dropout) in the first step take turns: they share PyTorch's generator, Python's or NumPy's.
+      In threads, Lightning's hooks around backward are not called.
 
     Args:
         method: the method, on its device.
@@ -50,26 +53,42 @@ class Step:
 
     def __init__(self, method: NoisyLabelMethod, mode: str = "off") -> None:
         self.method = method
-        self.mode = FASTEST.get(method.device.type, "off") if mode == "auto" else mode
+        self.mode = FASTEST.get(method.device_type, "off") if mode == "auto" else mode
         self._compiled: Losses | None = None
         self._full = 0
         self._draws: bool | None = None
+        if self.mode != "off":
+            torch._dynamo.reset()  # of several runs in a process each may compile
 
     def __call__(self, batch: Batch) -> Terms:
         """Add this batch's gradients to the parameters'.
 
         Returns:
             The terms of the loss, summed over networks where they have the same name.
+
+        Raises:
+            InputError: it cannot be compiled.
         """
+        if self.mode == "off":
+            return self._gradients(batch)
+        try:
+            return self._gradients(batch)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"compile={self.mode} failed: {reason}; set compile=off") from error
+
+    def _gradients(self, batch: Batch) -> Terms:
         share, method = batch.share, self.method
         assert share is not None
         per_sample = method.per_sample(batch)
         apart = self.in_threads
-        if self.mode != "off":
-            terms = self._fast(batch, per_sample)
-        else:
+        if self.mode == "off":
             logits = self._logits(batch.views, apart)
             terms = method.sample_losses(logits, batch.label, per_sample)
+        else:
+            terms = self._fast(batch, per_sample)
         # DDP averages gradients over ranks: so scaled, that is the global batch's mean.
         scale = share.world / share.size
         totals = {n: torch.stack(list(t.values())).sum() * scale for n, t in terms.items()}
@@ -88,9 +107,9 @@ class Step:
     def _logits(self, views: tuple[Tensor, ...], in_threads: bool) -> dict[str, tuple[Tensor, ...]]:
         if self._draws is not None:
             return self.method.networks.logits(views, in_threads)
-        before = torch.get_rng_state()
+        before = _generators()
         logits = self.method.networks.logits(views)
-        self._draws = not torch.equal(before, torch.get_rng_state())
+        self._draws = _generators() != before
         return logits
 
     def _fast(self, batch: Batch, per_sample: Mapping[str, Tensor]) -> dict[str, Terms]:
@@ -103,13 +122,14 @@ class Step:
             self._compiled = torch.compile(losses, mode=self.mode, dynamic=False)
         if self.mode in HAVE_GRAPHS:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        try:
-            return self._compiled(batch.views, batch.label, per_sample)
-        except Exception as error:
-            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"compile={self.mode} failed: {reason}; set compile=off") from error
+        return self._compiled(batch.views, batch.label, per_sample)
+
+
+def _generators() -> tuple[object, ...]:
+    """The states of the generators that a network on a CPU may draw from."""
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    torch_state = torch.get_rng_state().numpy().tobytes()
+    return torch_state, random.getstate(), name, np.asarray(keys).tobytes(), *rest
 
 
 def by_name(terms: Mapping[str, Terms]) -> Terms:

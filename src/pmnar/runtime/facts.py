@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+THREADS = torch.get_num_threads()
+"""PyTorch's own choice, before a run makes another: it knows OMP_NUM_THREADS and the cores."""
 PACKAGES = (
     "pmnar",
     "torch",
@@ -37,13 +39,6 @@ def hardware() -> dict[str, str | int]:
         count = torch.cuda.device_count()
         found["gpu"] = ", ".join(torch.cuda.get_device_name(i) for i in range(count))
     return found
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu_name() -> str:

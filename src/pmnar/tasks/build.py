@@ -28,6 +28,8 @@ from pmnar.runtime.progress import ProgressBar
 
 MISSING = "Missing mandatory value: "
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
+BEFORE = {"compile": "off", "channels_last": False, "fused_forward": False}
+"""What a run was computed with that is older than these keys."""
 START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 
 
@@ -97,11 +99,8 @@ def compute_settings(cfg: DictConfig) -> dict[str, Any]:
     Raises:
         InputError: they cannot go together.
     """
-    chosen = {
-        "compile": cfg.get("compile", "off") or "off",  # YAML's off is false
-        "channels_last": cfg.get("channels_last", False),
-        "fused_forward": cfg.get("fused_forward", False),
-    }
+    chosen = {key: cfg.get(key, before) for key, before in BEFORE.items()}
+    chosen["compile"] = chosen["compile"] or "off"  # YAML's off is false
     check_compute(chosen["compile"], chosen["channels_last"])
     if chosen["fused_forward"] and cfg.trainer.sync_batchnorm:
         raise InputError(
@@ -212,6 +211,11 @@ def choose_precision(settings: dict[str, Any]) -> str:
     if settings["precision"] != "auto":
         return str(settings["precision"])
     on_gpu = settings["accelerator"] in ("gpu", "cuda") and torch.cuda.is_available()
+    if on_gpu and settings["strategy"] == "ddp_fork":
+        raise InputError(
+            "trainer.precision=auto asks the GPU, which trainer.strategy=ddp_fork forbids before "
+            "the ranks are forked; set trainer.precision=bf16-mixed or 32-true"
+        )
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(False) else "32-true"
 
 

@@ -1,4 +1,4 @@
-"""How a run computes: said at its start."""
+"""How a run computes: settled in every process, and said at its start."""
 
 import ctypes
 import platform
@@ -11,33 +11,37 @@ from omegaconf import DictConfig
 
 from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
+from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
+from pmnar.runtime import facts
 from pmnar.tasks.build import choose_accelerator, plain, planned_world_size
 from pmnar.tasks.console import say
 
 PLACES = {
     "device": "images on the device",
     "host": "images in memory of the host",
-    "stream": "images streamed from the disk",
+    "stream": "images streamed by workers",
 }
-THREADS = torch.get_num_threads()
-"""PyTorch's own choice, for a job of a sweep that follows one with another."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
-LARGEST_THRESHOLD = 2**25
-"""The most that glibc takes for `M_MMAP_THRESHOLD`."""
 
 
 def choose_threads(cfg: DictConfig) -> int:
     """Threads of PyTorch's operations: `threads`, or PyTorch's own choice.
 
     Two networks in one process share that choice out: each takes a thread of its own with half.
+
+    Raises:
+        InputError: `threads` is no number of threads.
     """
     settings = plain(cfg.trainer)
     side_by_side = cfg.method.get("networks") == 2 and planned_world_size(settings) == 1
     chosen: int | None = cfg.threads
     if chosen is None:
-        chosen = max(THREADS // 2, 1) if side_by_side and _on_cpu(settings) else THREADS
+        every = facts.THREADS
+        return max(every // 2, 1) if side_by_side and _on_cpu(settings) else every
+    if not isinstance(chosen, int) or chosen < 1:
+        raise InputError(f"threads must be null or at least 1, got {chosen}")
     return chosen
 
 
@@ -45,8 +49,19 @@ def _on_cpu(settings: dict[str, Any]) -> bool:
     return choose_accelerator(settings["accelerator"]) == "cpu"
 
 
-class SayCompute(Callback):
-    """Says which device, precision and compilation were chosen, and where the images live."""
+class Compute(Callback):
+    """Settles what a process computes with, also in a rank that was spawned, and says it.
+
+    Args:
+        threads: of PyTorch's operations; None leaves them as they are.
+    """
+
+    def __init__(self, threads: int | None) -> None:
+        self.threads = threads
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Before anything is placed or computed."""
+        settle(self.threads)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """One line, by the first rank."""
@@ -70,6 +85,15 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     )
 
 
+def settle(threads: int | None) -> None:
+    """What holds for a process, and a spawned one does not get from its parent."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    # Deterministic algorithms would write NaN into all new memory, to show who reads it unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep what is freed, instead of asking the system for it anew each step.
 
@@ -79,5 +103,5 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
-    libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+    libc.mallopt(M_MMAP_MAX, 0)  # no block is mapped by itself, to be unmapped when it is freed
+    libc.mallopt(M_TRIM_THRESHOLD, -1)  # and nothing is given back from the heap's end

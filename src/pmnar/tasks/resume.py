@@ -14,6 +14,7 @@ from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
 from pmnar.runtime.metrics_table import read_rows
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.tasks.build import BEFORE
 from pmnar.tasks.cli import OF_THE_COMMAND
 from pmnar.tasks.find import MANNER
 from pmnar.tasks.mistakes import dotted_keys, nearest
@@ -131,11 +132,13 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     if override.is_sweep_override():
         raise InputError(f"{text}: several values need -m, a sweep over runs to resume")
     key, value = override.key_or_group, override.value()
+    if key == "dataset.resident":  # a saved configuration is resolved: this is what it set
+        key = "data.resident"
     if key.split(".")[0] in OF_THE_COMMAND:
         return []
     if override.type != OverrideType.CHANGE:
         raise InputError(f"{text} cannot be used in a resumed run: write {key}=value")
-    old = OmegaConf.select(config, key, default=MISSING)
+    old = OmegaConf.select(config, key, default=BEFORE.get(key, MISSING))
     if OmegaConf.is_config(old):
         if value == old.get("name"):
             return []
@@ -157,7 +160,7 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     if key == "data_dir":
         move_data(config, str(old), str(value))
     check_epochs(config, key, value)
-    OmegaConf.update(config, key, value)
+    OmegaConf.update(config, key, value, force_add=True)
     return [f"{key}: {old} → {value}"]
 
 

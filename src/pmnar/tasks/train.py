@@ -29,7 +29,7 @@ from pmnar.tasks.build import (
     planned_world_size,
 )
 from pmnar.tasks.cluster import name_job
-from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
+from pmnar.tasks.compute import Compute, choose_threads, settle
 from pmnar.tasks.console import say
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import SUMMARY, read_summary
@@ -51,10 +51,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     """
     quieten()
     check(cfg)
-    torch.set_num_threads(choose_threads(cfg))
-    keep_freed_memory()
-    # Deterministic algorithms would write NaN into all new memory, to show who reads it unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    settle(choose_threads(cfg))
     data = load_data(cfg)
     check_batch_size(
         data.batch_size, len(data.labels.given), planned_world_size(plain(cfg.trainer))
@@ -92,7 +89,7 @@ def fit_run(
 ) -> None:
     """Train in this process and, where there are several devices, in those that it starts."""
     ending = Ending(folder, cfg.trainer.max_epochs)
-    callbacks = [*ending.callbacks, SayCompute(), *run_callbacks(cfg, data, folder)]
+    callbacks = [*ending.callbacks, Compute(cfg.threads), *run_callbacks(cfg, data, folder)]
     trainer = build_trainer(cfg, folder, callbacks)
     with ending.told(trainer):
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -136,6 +133,7 @@ def check(cfg: DictConfig) -> None:
     check_precision(trainer["precision"])
     check_devices(trainer["accelerator"], trainer["devices"])
     compute_settings(cfg)
+    choose_threads(cfg)
     build_strategy(trainer)
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
