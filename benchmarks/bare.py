@@ -5,14 +5,17 @@ to the bit, and nothing of its methods, data module, callbacks and Trainer. It w
 """
 
 import copy
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from typing import TypeVar
 
 import torch
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
+from benchmarks.growth import PASS, STEPS, TEST
 from benchmarks.runs import Clock, Run
 from pmnar import losses
 from pmnar.augment import PaddedAugmentation
@@ -40,6 +43,7 @@ class BareLoop:
 
     Attributes:
         accuracy: of each network and of the ensemble on the test set, a row an epoch.
+        seconds: of the last epoch's parts, by the names that `growth.Parts` has for them.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class BareLoop:
         self.store = ComplementaryLabels(self.labels, self.data.num_classes)
         self.weights = torch.ones(2, len(self.labels), device=self.device)
         self.accuracy: list[list[float]] = []
+        self.seconds: dict[str, float] = {}
 
     def fit(self, epochs: int) -> list[float]:
         """Train, and return each epoch's seconds."""
@@ -81,11 +86,17 @@ class BareLoop:
             self.reweight()
         for epoch in range(epochs):
             clock.tick(self.device)
+            times = [time.perf_counter()]
             self.train_epoch(epoch)
+            times.append(time.perf_counter())
             self.accuracy.append(self.evaluate())
+            times.append(time.perf_counter())
             self.scheduler.step()
             if epoch + 2 > self.warm_up:
                 self.reweight()
+            times.append(time.perf_counter())
+            took = [after - before for before, after in pairwise(times)]
+            self.seconds = dict(zip((STEPS, TEST, PASS), took, strict=True))
         clock.tick(self.device)
         return clock.seconds
 

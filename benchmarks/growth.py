@@ -13,15 +13,15 @@ from benchmarks.runs import Clock, configuration, run_of
 
 SAMPLES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000)
 CLASSES = (10, 100, 1_000)
-TEST = 512
+TEST_IMAGES = 512
 PARTS = {
     "DetectionMonitor": "detection",
     "RunTables": "metrics.csv and logger",
     "RunCheckpoint": "checkpoint",
 }
 """What callbacks do at an epoch's end, by their names."""
-STEPS = "steps"
-NAMES = (STEPS, "test", "ordered pass, store, weights", *PARTS.values(), "rest")
+STEPS, TEST, PASS = "steps", "test", "ordered pass, store, weights"
+NAMES = (STEPS, TEST, PASS, *PARTS.values(), "rest")
 
 
 class Case(NamedTuple):
@@ -49,7 +49,7 @@ class Parts(L.Callback):
             if name:
                 ending = self._timed(name, callback.on_train_epoch_end)
                 callback.on_train_epoch_end = ending
-        prepared = self._timed("ordered pass, store, weights", pl_module._prepare)
+        prepared = self._timed(PASS, pl_module._prepare)
         pl_module._prepare = prepared
 
     def _timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,7 +76,7 @@ class Parts(L.Callback):
 
     def on_validation_end(self, *_: Any) -> None:
         """The test ends."""
-        self.seconds["test"] = time.perf_counter() - self._test
+        self.seconds[TEST] = time.perf_counter() - self._test
 
 
 def run(case: Case, device: str, found: list[dict[str, float]]) -> float:
@@ -90,7 +90,7 @@ def run(case: Case, device: str, found: list[dict[str, float]]) -> float:
             "samples": case.samples,
             "shape": (1, 8, 8),
             "classes": case.classes,
-            "test": TEST,
+            "test": TEST_IMAGES,
         },
         tiny=True,
     )
@@ -177,8 +177,8 @@ def table(found: Sequence[Result]) -> str:
 
 NOTE = (
     "An epoch after the warm-up, to the next one's beginning: PMNAR with a network of one "
-    f"convolution on 1×8×8 pixels, {TEST} images to test. The line is that of least squares of "
-    "relative errors. Below, each part's own line: the intercepts are what an epoch takes however "
-    "small the training set is, and consist of the test, of files written and synced to disk "
-    "(metrics.csv, checkpoint), and of Lightning's own work."
+    f"convolution on 1×8×8 pixels, {TEST_IMAGES} images to test. The line is that of least "
+    "squares of relative errors. Below, each part's own line: the intercepts are what an epoch "
+    "takes however small the training set is, and consist of the test, of files written and "
+    "synced to disk (metrics.csv, checkpoint), and of Lightning's own work."
 )

@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from benchmarks.bare import BareLoop
+from benchmarks.growth import NAMES, Parts
 from benchmarks.measure import (
     RESULTS,
     ROUNDS,
@@ -78,6 +79,7 @@ class Contest:
 
     Attributes:
         networks: what each ended with.
+        parts: for each, the seconds of the parts of its turns' last epochs.
     """
 
     def __init__(self, cfg: DictConfig, epochs: int, bar: bool = True) -> None:
@@ -85,6 +87,7 @@ class Contest:
         self.networks: dict[str, nn.ModuleDict] = {}
         self.loop: BareLoop | None = None
         self.manner: dict[str, Any] = {}
+        self.parts: dict[str, list[dict[str, float]]] = {}
 
     def contestants(self) -> dict[str, Contestant]:
         """Lightning first, which shows in which manner the bare loop is to compute."""
@@ -97,20 +100,27 @@ class Contest:
 
     def lightning(self, name: str, bar: bool) -> float:
         """The whole run, with or without its progress bar."""
-        clock = Clock(self.epochs)
+        clock, parts = Clock(self.epochs), Parts()
         cfg = self.cfg.copy()
         cfg.trainer.enable_progress_bar = bar
-        with terminal(), run_of(cfg, [clock]) as run:
+        with terminal(), run_of(cfg, [clock, parts]) as run:
             run.fit()
             self.manner = manner_of(run)
             self.networks[name] = run.method.networks
+        self._note(name, parts.seconds, clock.seconds[-1])
         return self._epoch(clock.seconds)
 
     def bare(self) -> float:
         """The same mathematics in a plain loop, a thread for each network where Lightning has."""
         with run_of(self.cfg) as run:
             self.loop = BareLoop(run, **self.manner)
-            return self._epoch(self.loop.fit(self.epochs))
+            seconds = self.loop.fit(self.epochs)
+        self._note(BARE, self.loop.seconds, seconds[-1])
+        return self._epoch(seconds)
+
+    def _note(self, name: str, parts: dict[str, float], epoch: float) -> None:
+        whole = parts | {"rest": epoch - sum(parts.values())}
+        self.parts.setdefault(name, []).append(whole)
 
     def _epoch(self, seconds: list[float]) -> float:
         return statistics.median(seconds[1:] or seconds)
@@ -124,7 +134,12 @@ class Contest:
         """Seconds an epoch, and how many times as long as the bare loop each other took."""
         seconds = interleaved(self.contestants(), rounds, warm_up)
         ratios = {key: found.over(seconds[BARE]) for key, found in seconds.items() if key != BARE}
+        parts = {
+            name: {part: statistics.median(of.get(part, 0.0) for of in found) for part in NAMES}
+            for name, found in self.parts.items()
+        }
         return {
+            "seconds of parts": parts,
             "seconds an epoch": {key: found.plain() for key, found in seconds.items()},
             "over bare": {key: ratio.plain() for key, ratio in ratios.items()},
             "shown": {key: str(ratio) for key, ratio in ratios.items()},
@@ -176,7 +191,18 @@ def table(found: Sequence[Result]) -> str:
         for name, ratio in of["over bare"].items()
     ]
     head = ["run", "contestant", "threads", "ms an epoch", "÷ bare (rounds' range)", "bar"]
-    return f"{markdown(head, rows)}\n\n{NOTE}"
+    return "\n\n".join([markdown(head, rows), NOTE, *(profile(of) for of in found)])
+
+
+def profile(of: Result) -> str:
+    """Where a run's milliseconds go, part by part: what Lightning adds to each."""
+    parts = of["seconds of parts"]
+    rows = [
+        [part, *(f"{1e3 * parts[name][part]:.1f}" for name in parts)]
+        for part in NAMES
+        if any(parts[name][part] for name in parts)
+    ]
+    return markdown([f"{of['run']}, ms of an epoch", *parts], rows)
 
 
 NOTE = (

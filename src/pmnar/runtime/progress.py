@@ -102,21 +102,8 @@ class ProgressBar(LightningBar):
         if self.has_dataloader_changed(split):
             self._begin(self.test_description, self.total_test_batches_current_dataloader)
 
-    def on_test_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        step: int,
-        split: int = 0,
-    ) -> None:
-        """A batch is done."""
-        self._go_on(step + 1)
-
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """The next test begins a line again."""
-        self.reset_dataloader_idx_tracker()
+    on_test_batch_end = on_validation_batch_end
+    on_test_end = on_validation_end
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave a last line; by now the last epoch's figures are known."""
