@@ -80,11 +80,11 @@ class ProgressBar(LightningBar):
         pl_module: L.LightningModule,
         outputs: Any,
         batch: Any,
-        step: int,
-        split: int = 0,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """A batch is done."""
-        self._go_on(step + 1)
+        self._go_on(batch_idx + 1)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """The next validation begins a line again."""
