@@ -90,8 +90,13 @@ def test_overhead_ends_with_the_networks_of_the_bare_loop(tmp_path: Path) -> Non
     overhead.main(["--quick", "--out", str(tmp_path)])  # raises where they differ
     digits, resnet = read(tmp_path / "overhead.json")["runs"]
     assert (digits["bar"], resnet["bar"]) == (1.15, 1.02)
+    assert digits["over bare"].keys() == {"Lightning", "Lightning, bar"}
+    assert resnet["over bare"].keys() == {"Lightning"}
     for run in (digits, resnet):
-        assert run["over bare"].keys() == {"Lightning", "Lightning, bar"}
+        for name, parts in run["seconds of parts"].items():
+            whole = run["seconds an epoch"][name]["median"]
+            assert sum(parts.values()) == pytest.approx(whole)
+            assert all(parts[part] > 0 for part in NAMES[:3])
 
 
 def test_cost_of_an_epoch(tmp_path: Path) -> None:
