@@ -18,7 +18,7 @@ from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method, build_trainer
 from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import choose_threads, settle
+from pmnar.tasks.compute import Settle, choose_threads, settle
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.train import check, load_data, run_callbacks
 
@@ -109,7 +109,7 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ending = Ending(folder, cfg.trainer.max_epochs)
-        own = [*ending.callbacks, *run_callbacks(cfg, data, folder)]
+        own = [*ending.callbacks, Settle(cfg.threads), *run_callbacks(cfg, data, folder)]
         trainer = build_trainer(cfg, folder, [*callbacks, *own])
         try:
             yield Run(cfg, data, method, trainer, folder)

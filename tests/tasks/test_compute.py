@@ -13,7 +13,7 @@ from pmnar.errors import InputError
 from pmnar.runtime import facts
 from pmnar.tasks.build import choose_precision, compute_settings
 from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import Compute, choose_threads, keep_freed_memory
+from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
 
 
 def composed(*overrides: str) -> object:
@@ -108,5 +108,5 @@ def test_what_a_run_computes_with_is_said(
     capsys: pytest.CaptureFixture[str], resident: str, expected: str
 ) -> None:
     data = make_data(resident=resident)
-    fit(make_method(data), data, callbacks=[Compute(None)])
+    fit(make_method(data), data, callbacks=[SayCompute()])
     assert re.search(rf"^compute  .*{expected}$", capsys.readouterr().out, re.MULTILINE)

@@ -254,13 +254,18 @@ class NoisyDataModule(L.LightningDataModule):
         split, index = request.split, request.indices
         if request.images is not None:
             return request.images, 0
-        key = split, index.device
+        resident = self.hold(split, index.device)
+        return resident.gather(index), resident.padding
+
+    def hold(self, split: str, device: torch.device) -> ResidentImages:
+        """A split's images on the device, put there the first time."""
+        key = split, device
         if key not in self._images:
             held = self.splits[split]
-            self._images[key] = ResidentImages(held.images, self._border(split), index.device)
-            if index.device.type == "cpu":  # in memory once
+            self._images[key] = ResidentImages(held.images, self._border(split), device)
+            if device.type == "cpu":  # in memory once
                 self.splits[split] = replace(held, images=self._images[key].images)
-        return self._images[key].gather(index), self._images[key].padding
+        return self._images[key]
 
     def _labels_on(self, split: str, device: torch.device) -> Tensor:
         if (split, device) not in self._labels:

@@ -49,8 +49,8 @@ def _on_cpu(settings: dict[str, Any]) -> bool:
     return choose_accelerator(settings["accelerator"]) == "cpu"
 
 
-class Compute(Callback):
-    """Settles what a process computes with, also in a rank that was spawned, and says it.
+class Settle(Callback):
+    """Settles what a process computes with, also in a rank that was spawned.
 
     Args:
         threads: of PyTorch's operations; None leaves them as they are.
@@ -62,6 +62,20 @@ class Compute(Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before anything is placed or computed."""
         settle(self.threads)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Put the images where they are to live; from then on keep what is freed.
+
+        In this order: what they were loaded into goes back to the system.
+        """
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, NoisyDataModule) and data.place("train") == "device":
+            data.hold("train", trainer.strategy.root_device)
+        keep_freed_memory()
+
+
+class SayCompute(Callback):
+    """Says which device, precision and compilation were chosen, and where the images live."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """One line, by the first rank."""
@@ -89,7 +103,6 @@ def settle(threads: int | None) -> None:
     """What holds for a process, and a spawned one does not get from its parent."""
     if threads is not None:
         torch.set_num_threads(threads)
-    keep_freed_memory()
     # Deterministic algorithms would write NaN into all new memory, to show who reads it unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -29,7 +29,7 @@ from pmnar.tasks.build import (
     planned_world_size,
 )
 from pmnar.tasks.cluster import name_job
-from pmnar.tasks.compute import Compute, choose_threads, settle
+from pmnar.tasks.compute import SayCompute, Settle, choose_threads, settle
 from pmnar.tasks.console import say
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import SUMMARY, read_summary
@@ -89,7 +89,12 @@ def fit_run(
 ) -> None:
     """Train in this process and, where there are several devices, in those that it starts."""
     ending = Ending(folder, cfg.trainer.max_epochs)
-    callbacks = [*ending.callbacks, Compute(cfg.threads), *run_callbacks(cfg, data, folder)]
+    callbacks = [
+        *ending.callbacks,
+        Settle(cfg.threads),
+        SayCompute(),
+        *run_callbacks(cfg, data, folder),
+    ]
     trainer = build_trainer(cfg, folder, callbacks)
     with ending.told(trainer):
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
