@@ -28,17 +28,18 @@ class Compose:
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
         """The images after all parts, uint8 `[B, C, H, W]`."""
-        for position, part in enumerate(self.parts):
-            images = part.apply(images, _of_part(position, draws))
-        return images
+        return self._from(0, images, draws)
 
     def apply_padded(self, padded: Tensor, draws: Draws) -> Tensor:
         """The same, of images with `padding` pixels of zeros around them."""
         if not self.padding:
             return self.apply(padded, draws)
         first: PaddedAugmentation = self.parts[0]  # type: ignore[assignment]
-        images = first.apply_padded(padded, _of_part(0, draws))
-        for position, part in enumerate(self.parts[1:], start=1):
+        return self._from(1, first.apply_padded(padded, _of_part(0, draws)), draws)
+
+    def _from(self, start: int, images: Tensor, draws: Draws) -> Tensor:
+        """The images after the parts from `start` on."""
+        for position, part in enumerate(self.parts[start:], start):
             images = part.apply(images, _of_part(position, draws))
         return images
 
