@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 
 from benchmarks.measure import markdown, source
 from pmnar.files import write_text
-from pmnar.tasks.cli import config_dir
+from pmnar.tasks.command import config_dir
 from pmnar.tasks.train import train
 
 METHODS = ("ce", "nl", "ml", "pm", "ce_ar", "pm_ar", "pmnar_no_reg", "pmnar")

@@ -24,7 +24,7 @@ from pmnar.data.batches import Share, ShuffledBatches
 from pmnar.data.residence import ResidentImages
 from pmnar.methods import PMNAR
 from pmnar.reweighting import adaptive_weights
-from pmnar.tasks.build import plain
+from pmnar.tasks.command import plain
 
 VIEWS = ("weak", "strong")
 T = TypeVar("T")

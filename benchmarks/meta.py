@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pmnar.methods.evaluation import confidence_and_prediction
 from pmnar.tasks.build import build_method
+from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.train import load_data
 
 META = torch.device("meta")
@@ -93,7 +94,7 @@ class MetaEpoch(L.Callback):
         self.steps, self.step_flops, self.pass_flops = 0, 0.0, 0.0
         self._images, self._first = 0, 0
         data = load_data(cfg)
-        method = build_method(cfg, data)
+        method = build_method(cfg, data, parse_compute(cfg))
         nothing: Any = lambda *_: None  # noqa: E731
         method.prepare_epoch, method.on_train_epoch_end = nothing, nothing  # type: ignore[method-assign]
         trainer = L.Trainer(

@@ -34,7 +34,7 @@ from benchmarks.measure import (
     publish,
 )
 from benchmarks.runs import RESNET, Clock, Run, configuration, run_of
-from pmnar.tasks.compute import choose_threads
+from pmnar.tasks.devices import parse_compute
 
 BARS = {"digits": 1.15, "resnet": 1.02}
 BARE = "bare"
@@ -171,7 +171,7 @@ def compare(name: str, cfg: DictConfig, epochs: int, rounds: int, warm_up: int =
     return found | {
         "run": name,
         "bar": BARS[name],
-        "threads": choose_threads(cfg),
+        "threads": parse_compute(cfg).threads,
         "two threads": contest.manner["two_threads"],
     }
 

@@ -17,8 +17,9 @@ from pmnar.data import NoisyDataModule
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method, build_trainer
-from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import Settle, choose_threads, settle
+from pmnar.tasks.command import config_dir
+from pmnar.tasks.compute import SetUpProcess, set_up_process
+from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.train import check, load_data, run_callbacks
 
@@ -102,15 +103,16 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
         warnings.filterwarnings("ignore", f".*{text}.*")
     check(cfg)
     threads = torch.get_num_threads()
-    settle(choose_threads(cfg))
+    compute = parse_compute(cfg)
+    set_up_process(compute.threads)
     data = load_data(cfg)
-    method = build_method(cfg, data)
+    method = build_method(cfg, data, compute)
     method.identity = {"config": OmegaConf.to_container(cfg, resolve=True)}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ending = Ending(folder, cfg.trainer.max_epochs)
-        own = [*ending.callbacks, Settle(cfg.threads), *run_callbacks(cfg, data, folder)]
-        trainer = build_trainer(cfg, folder, [*callbacks, *own])
+        own = [*ending.callbacks, SetUpProcess(cfg.threads), *run_callbacks(cfg, data, folder)]
+        trainer = build_trainer(cfg, compute, folder, [*callbacks, *own])
         try:
             yield Run(cfg, data, method, trainer, folder)
         finally:

@@ -64,11 +64,11 @@ class Marks:
 
 def child() -> None:
     """A training command that leaves the times of its parts."""
-    from pmnar.tasks import cli
+    from pmnar.tasks import cli, command
 
     marks = Marks()
     marks.end("import hydra")
-    loading = cli.loading
+    loading = command.loading
 
     @contextmanager
     def watched() -> Iterator[None]:
@@ -79,7 +79,7 @@ def child() -> None:
         marks.end("import pmnar")
         watch_the_run(marks)
 
-    cli.loading = watched
+    command.loading = watched
     cli.train()
     Path(os.environ[MARKS]).write_text(json.dumps(marks.times), encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """DESIGN.md's "Arrows": who may import whom, read from the source."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -55,6 +55,46 @@ def rooms_imported(file: str) -> set[str]:
         "runtime.callbacks" if name.startswith("runtime.callbacks") else name.split(".")[0]
         for name in own
     }
+
+
+def files_imported(file: str) -> set[str]:
+    """The files of this library that a file imports, the packages' `__init__.py` not counted."""
+    dotted = {name_of(other): other for other in MODULES if not other.endswith("__init__.py")}
+    own = {name.removeprefix("pmnar.") for name in imports(file) if name.startswith("pmnar.")}
+    names = {name for full in own for name in (full, full.rpartition(".")[0])}
+    return {dotted[name] for name in names & dotted.keys()} - {file}
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Groups of files each of which reaches every other."""
+
+    def reached(file: str) -> set[str]:
+        found: set[str] = set()
+        ahead = [*graph[file]]
+        while ahead:
+            if (here := ahead.pop()) not in found:
+                found.add(here)
+                ahead += graph[here]
+        return found
+
+    reach = {file: reached(file) for file in graph}
+    groups = {tuple(sorted(o for o in reach[f] if f in reach[o])) for f in graph if f in reach[f]}
+    return sorted(map(list, groups))
+
+
+STILL_THERE = [["methods/base.py", "methods/step.py"]]
+"""What goes with `Step`."""
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": set[str]()}
+    assert circles(graph) == [["a", "b", "c"]]
+
+
+def test_no_circle_between_files() -> None:
+    """Imports inside functions and under TYPE_CHECKING count."""
+    found = circles({file: files_imported(file) for file in MODULES})
+    assert [circle for circle in found if circle not in STILL_THERE] == []
 
 
 def test_every_file_was_found() -> None:

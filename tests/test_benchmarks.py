@@ -14,7 +14,7 @@ from benchmarks.growth import NAMES, line_of
 from benchmarks.measure import Seconds, interleaved, publish
 from benchmarks.memory import OVER
 from benchmarks.runs import ABLATIONS, configuration
-from pmnar.tasks.build import plain
+from pmnar.tasks.command import plain
 
 Report = dict[str, Any]
 

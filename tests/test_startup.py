@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from processes import ROOT, environment
 
-from pmnar.tasks.cli import loading
+from pmnar.tasks.command import loading
 
 SLOW = ("torch", "torchvision", "lightning", "torchmetrics", "numpy", "matplotlib")
 """What help and mistyped keys are answered without."""
@@ -28,7 +28,7 @@ cli.{task}()
 """
 BUILT = """
 import gc, json, sys
-from pmnar.tasks import cli
+from pmnar.tasks import cli, command
 
 def look(*_, **__):
     print(json.dumps([[*sys.modules], gc.isenabled(), gc.get_freeze_count()]))
@@ -36,7 +36,7 @@ def look(*_, **__):
 
 job = cli.train_job
 def train_job(cfg):
-    with cli.loading():
+    with command.loading():
         import pmnar.tasks.jobs
     import lightning
     lightning.Trainer.fit = look

@@ -17,6 +17,7 @@ from processes import QUIET, ROOT, Result
 from runs import Rows, rows_of
 
 from pmnar.tasks import cli
+from pmnar.tasks.command import config_dir
 from pmnar.tasks.train import train
 
 SHORT = (
@@ -48,7 +49,7 @@ def composed() -> Callable[..., DictConfig]:
 
     def make(*overrides: str, name: str = "config") -> DictConfig:
         GlobalHydra.instance().clear()
-        with initialize_config_dir(str(cli.config_dir()), version_base="1.3"):
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return compose(name, list(overrides))
 
     return make

@@ -13,7 +13,7 @@ LIMIT = 3 * 2**30
 PROGRAM = """
 import resource, sys
 from hydra import compose, initialize_config_dir
-from pmnar.tasks.cli import config_dir
+from pmnar.tasks.command import config_dir
 from pmnar.tasks.train import train
 
 with initialize_config_dir(str(config_dir()), version_base="1.3"):

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from processes import Result
 
 from pmnar.noise import NoisyLabels
-from pmnar.tasks import cli
+from pmnar.tasks.command import config_dir
 from pmnar.tasks.console import say
 
 Command = Callable[..., Result]
@@ -30,7 +30,7 @@ def one_error(result: Result) -> str:
 def test_help_lists_groups_and_examples(command: Command) -> None:
     result = command("train", "--help")
     assert result.code == 0
-    groups = {path.name for path in cli.config_dir().iterdir() if path.is_dir()}
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()}
     assert groups >= {"dataset", "noise", "method", "network", "optimizer", "trainer"}
     for group in groups:
         assert f"{group}: " in result.out

@@ -7,16 +7,17 @@ import re
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, open_dict
 from toy import fit, make_data, make_method
 
 from pmnar.errors import InputError
 from pmnar.runtime import facts
-from pmnar.tasks.build import choose_precision, compute_settings
-from pmnar.tasks.cli import config_dir
-from pmnar.tasks.compute import SayCompute, choose_threads, keep_freed_memory
+from pmnar.tasks.command import config_dir
+from pmnar.tasks.compute import SayCompute, keep_freed_memory
+from pmnar.tasks.devices import choose_precision, parse_compute
 
 
-def composed(*overrides: str) -> object:
+def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("config", list(overrides))
 
@@ -36,7 +37,9 @@ def test_two_networks_share_the_threads_out(
 ) -> None:
     monkeypatch.setattr(facts, "THREADS", 8)
     cfg = composed("trainer.accelerator=cpu", *overrides.split())
-    assert choose_threads(cfg) == expected  # type: ignore[arg-type]
+    compute = parse_compute(cfg)
+    assert compute.threads == expected
+    assert compute.two_threads == (overrides == "dataset=cifar10" or compute.threads < 4)
 
 
 @pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "32-true"), ("cuda", "bf16-mixed")])
@@ -45,35 +48,31 @@ def test_auto_precision_goes_by_the_device(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: True)
-    settings = {"precision": "auto", "accelerator": accelerator, "strategy": "auto"}
-    assert choose_precision(settings) == expected
-    assert choose_precision(settings | {"precision": "32-true"}) == "32-true"
+    assert choose_precision("auto", accelerator, "auto") == expected
+    assert choose_precision("32-true", accelerator, "auto") == "32-true"
     if accelerator == "cuda":
         with pytest.raises(InputError, match=r"set trainer\.precision=bf16-mixed or 32-true"):
-            choose_precision(settings | {"strategy": "ddp_fork"})
+            choose_precision("auto", accelerator, "ddp_fork")
 
 
 def test_a_gpu_without_bf16_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda emulated: False)
-    settings = {"precision": "auto", "accelerator": "cuda", "strategy": "auto"}
-    assert choose_precision(settings) == "32-true"
+    assert choose_precision("auto", "cuda", "auto") == "32-true"
 
 
 def test_an_older_runs_configuration_computes_as_it_did() -> None:
     cfg = composed()
     for key in ("compile", "channels_last", "fused_forward"):
-        del cfg._content[key]  # type: ignore[attr-defined]
-    assert compute_settings(cfg) == {  # type: ignore[arg-type]
-        "compile": "off",
-        "channels_last": False,
-        "fused_forward": False,
-    }
+        with open_dict(cfg):
+            del cfg[key]
+    compute = parse_compute(cfg)
+    assert (compute.compile, compute.channels_last, compute.fused_forward) == ("off", False, False)
 
 
 @pytest.mark.parametrize("word", ["off", "false"])
 def test_off_is_off_however_it_is_read(word: str) -> None:
-    assert compute_settings(composed(f"compile={word}"))["compile"] == "off"  # type: ignore[arg-type]
+    assert parse_compute(composed(f"compile={word}")).compile == "off"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")

@@ -1,9 +1,7 @@
 """From a composed configuration to objects."""
 
 import importlib.util
-import inspect
 from collections.abc import Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,30 +10,21 @@ import lightning as L
 import torch
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.methods.step import check_compute
 from pmnar.noise import Noise
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.compute import Compute
 from pmnar.runtime.progress import ProgressBar
+from pmnar.tasks.command import plain
+from pmnar.tasks.devices import build_strategy
 
 MISSING = "Missing mandatory value: "
-PRECISIONS = ("auto", "32-true", "bf16-mixed")
-BEFORE = {"compile": "off", "channels_last": False, "fused_forward": False}
-"""What a run was computed with that is older than these keys."""
-START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
-
-
-def plain(node: Any) -> Any:
-    """A configuration node as plain dictionaries, lists and values, interpolations resolved."""
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def build_noise(cfg: DictConfig) -> tuple[Noise, int]:
@@ -66,7 +55,7 @@ def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
     )
 
 
-def build_method(cfg: DictConfig, data: NoisyDataModule) -> NoisyLabelMethod:
+def build_method(cfg: DictConfig, data: NoisyDataModule, compute: Compute) -> NoisyLabelMethod:
     """The method, with networks for the data module's images and classes (set up before)."""
     settings = dict(plain(cfg.method))
     settings.pop("name")
@@ -85,28 +74,14 @@ def build_method(cfg: DictConfig, data: NoisyDataModule) -> NoisyLabelMethod:
         class_names=data.class_names,
         seed=cfg.seed,
         test_names=data.test_names,
-        **compute_settings(cfg),
+        compile=compute.compile,
+        channels_last=compute.channels_last,
+        fused_forward=compute.fused_forward,
     )
     assert isinstance(method, NoisyLabelMethod)
     check_optimizer(method)
     data.train_views = method.views
     return method
-
-
-def compute_settings(cfg: DictConfig) -> dict[str, Any]:
-    """How a method computes; of a run from before there was a choice, as it was then.
-
-    Raises:
-        InputError: they cannot go together.
-    """
-    chosen = {key: cfg.get(key, before) for key, before in BEFORE.items()}
-    chosen["compile"] = chosen["compile"] or "off"  # YAML's off is false
-    check_compute(chosen["compile"], chosen["channels_last"])
-    if chosen["fused_forward"] and cfg.trainer.sync_batchnorm:
-        raise InputError(
-            "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
-        )
-    return chosen
 
 
 def check_optimizer(method: NoisyLabelMethod) -> None:
@@ -141,13 +116,11 @@ def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
         )
 
 
-def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> L.Trainer:
+def build_trainer(
+    cfg: DictConfig, compute: Compute, folder: Path, callbacks: Sequence[Callback]
+) -> L.Trainer:
     """The Trainer, with our checkpoints, loggers and strategy."""
     settings = dict(plain(cfg.trainer))
-    check_precision(settings["precision"])
-    settings["accelerator"] = choose_accelerator(settings["accelerator"])
-    settings["precision"] = choose_precision(settings)
-    check_devices(settings["accelerator"], settings["devices"])
     target = settings.pop("_target_")
     checkpoint = RunCheckpoint(folder, **plain(cfg.get("checkpoint", {})))
     bar: list[Callback] = []
@@ -155,7 +128,14 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
         bar.append(ProgressBar())
     trainer: L.Trainer = instantiate(
         {"_target_": target},
-        **settings | {"strategy": build_strategy(settings)},
+        **settings
+        | {
+            "accelerator": compute.accelerator,
+            "precision": compute.precision,
+            "devices": compute.devices,
+            "num_nodes": compute.num_nodes,
+            "strategy": build_strategy(compute),
+        },
         callbacks=[*bar, *callbacks, checkpoint],
         logger=build_logger(cfg.logger, folder),
         default_root_dir=folder,
@@ -168,77 +148,6 @@ def build_trainer(cfg: DictConfig, folder: Path, callbacks: Sequence[Callback]) 
         log_every_n_steps=1,
     )
     return trainer
-
-
-def build_strategy(settings: dict[str, Any]) -> Any:
-    """Lightning's choice on one device; DDP on several.
-
-    Buffers are not broadcast at each step: they hold per-sample state, equal on all ranks, and
-    BatchNorm statistics, averaged once an epoch.
-    """
-    name = settings["strategy"]
-    if name not in START_METHODS:
-        allowed = ", ".join(START_METHODS)
-        raise InputError(f"trainer.strategy must be one of {allowed}, got {name}")
-    if planned_world_size(settings) == 1:
-        return "auto"
-    known = inspect.signature(DistributedDataParallel).parameters
-    each_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {each_step: False, "start_method": START_METHODS[name]}
-    options["timeout"] = timedelta(minutes=10)  # for ranks to meet, and of a collective
-    return DDPStrategy(**options)
-
-
-def planned_world_size(settings: dict[str, Any]) -> int:
-    """Processes that will train together: nodes times devices, 2 where Lightning is to find out."""
-    devices = settings["devices"]
-    count = len(devices) if isinstance(devices, list) else devices
-    nodes: int = settings["num_nodes"]
-    return nodes * (int(count) if str(count).isdigit() else 2)
-
-
-def check_precision(precision: Any) -> None:
-    """Refuse fp16: its gradient scaler mis-scales the second network when the scale changes."""
-    if str(precision) not in PRECISIONS:
-        raise InputError(
-            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision} "
-            "(fp16's gradient scaler would mis-scale the second network)"
-        )
-
-
-def choose_precision(settings: dict[str, Any]) -> str:
-    """`auto` is bf16-mixed on GPUs that have bf16, else 32 bits: on CPUs bf16 is slower."""
-    if settings["precision"] != "auto":
-        return str(settings["precision"])
-    on_gpu = settings["accelerator"] in ("gpu", "cuda") and torch.cuda.is_available()
-    if on_gpu and settings["strategy"] == "ddp_fork":
-        raise InputError(
-            "trainer.precision=auto asks the GPU, which trainer.strategy=ddp_fork forbids before "
-            "the ranks are forked; set trainer.precision=bf16-mixed or 32-true"
-        )
-    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(False) else "32-true"
-
-
-def choose_accelerator(name: str) -> str:
-    """`auto` is CUDA where there is a GPU, else the CPU: Apple's lacks float64 and determinism."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_devices(accelerator: str, devices: Any) -> None:
-    """Raise `InputError` where more GPUs are asked for than there are."""
-    if not isinstance(devices, int):
-        return
-    if devices < 1:
-        raise InputError(f"trainer.devices must be at least 1, got {devices}")
-    gpus = torch.cuda.device_count()
-    uses_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and gpus > 0)
-    if uses_gpu and devices > gpus:
-        raise InputError(
-            f"trainer.devices={devices}, but this machine has {gpus} GPUs; "
-            "lower it, or set trainer.accelerator=cpu"
-        )
 
 
 def build_logger(cfg: DictConfig, folder: Path) -> Any:

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pmnar.files import write_text
-from pmnar.tasks.cli import SWEEP
+from pmnar.tasks.command import SWEEP
 from pmnar.tasks.find import matching_runs
 
 JOB = ".job"

@@ -1,4 +1,4 @@
-"""How a run computes: settled in every process, and said at its start."""
+"""How a run computes: set up in every process, and said at its start."""
 
 import ctypes
 import platform
@@ -7,14 +7,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from omegaconf import DictConfig
 
 from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
-from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime import facts
-from pmnar.tasks.build import choose_accelerator, plain, planned_world_size
 from pmnar.tasks.console import say
 
 PLACES = {
@@ -26,31 +22,8 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
 
 
-def choose_threads(cfg: DictConfig) -> int:
-    """Threads of PyTorch's operations: `threads`, or PyTorch's own choice.
-
-    Two networks in one process share that choice out: each takes a thread of its own with half.
-
-    Raises:
-        InputError: `threads` is no number of threads.
-    """
-    settings = plain(cfg.trainer)
-    side_by_side = cfg.method.get("networks") == 2 and planned_world_size(settings) == 1
-    chosen: int | None = cfg.threads
-    if chosen is None:
-        every = facts.THREADS
-        return max(every // 2, 1) if side_by_side and _on_cpu(settings) else every
-    if not isinstance(chosen, int) or chosen < 1:
-        raise InputError(f"threads must be null or at least 1, got {chosen}")
-    return chosen
-
-
-def _on_cpu(settings: dict[str, Any]) -> bool:
-    return choose_accelerator(settings["accelerator"]) == "cpu"
-
-
-class Settle(Callback):
-    """Settles what a process computes with, also in a rank that was spawned.
+class SetUpProcess(Callback):
+    """Sets up what a process computes with, also in a rank that was spawned.
 
     Args:
         threads: of PyTorch's operations; None leaves them as they are.
@@ -61,7 +34,7 @@ class Settle(Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Before anything is placed or computed."""
-        settle(self.threads)
+        set_up_process(self.threads)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Put the images where they are to live; from then on keep what is freed.
@@ -99,7 +72,7 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     )
 
 
-def settle(threads: int | None) -> None:
+def set_up_process(threads: int | None) -> None:
     """What holds for a process, and a spawned one does not get from its parent."""
     if threads is not None:
         torch.set_num_threads(threads)

@@ -41,7 +41,7 @@ class Ending:
         self.callbacks: list[Callback] = [self.watch, self.stop]
 
     @contextmanager
-    def told(self, trainer: L.Trainer) -> Iterator[None]:
+    def handling(self, trainer: L.Trainer) -> Iterator[None]:
         """Around `fit`.
 
         Raises:

@@ -13,7 +13,8 @@ from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method, build_trainer
-from pmnar.tasks.resume import locate, move_data, saved_config
+from pmnar.tasks.devices import parse_compute
+from pmnar.tasks.places import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
 
 Result = dict[str, Any]
@@ -34,11 +35,12 @@ def evaluate(cfg: DictConfig) -> Result:
     checkpoint = read_checkpoint(path)
     config = run_config(saved_config(checkpoint), cfg, folder)
     check_belongs(config, path, folder)
+    compute = parse_compute(config)
     data = load_data(config)
     check_labels(checkpoint, data.splits["train"].labels)
-    method = build_method(config, data)
+    method = build_method(config, data, compute)
     method.load_state_dict(checkpoint["state_dict"])
-    trainer = build_trainer(config, folder, [_Measure()])
+    trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
     confidence = method.measure()["confidence_first"].cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)

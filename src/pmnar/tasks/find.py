@@ -1,6 +1,5 @@
 """Earlier runs of the same configuration."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.tasks.places import SUMMARY, read_summary
 
-SUMMARY = Path("summary.json")
 MANNER = (
     *("logger", "figures", "checkpoint", "data.num_workers", "data.resident"),
     "dataset.resident",
@@ -67,12 +66,6 @@ def is_finished(run: Path, cfg: DictConfig) -> bool:
     """Whether a run's summary is of as many epochs as asked for: it may have been resumed since."""
     epochs = 1 if cfg.trainer.fast_dev_run else cfg.trainer.max_epochs
     return (run / SUMMARY).is_file() and read_summary(run)["epochs"] >= epochs
-
-
-def read_summary(run: Path) -> dict[str, Any]:
-    """The `summary.json` of a finished run."""
-    summary: dict[str, Any] = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    return summary
 
 
 def relevant(text: str) -> Any:

@@ -11,13 +11,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
+from pmnar.runtime.compute import planned_world_size
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.tasks.build import plain, planned_world_size
-from pmnar.tasks.cli import task_overrides, told
 from pmnar.tasks.cluster import run_of_this_job
+from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
-from pmnar.tasks.find import finished_run, in_manner_of, is_finished, read_summary, unfinished_run
+from pmnar.tasks.find import finished_run, in_manner_of, is_finished, unfinished_run
+from pmnar.tasks.mistakes import one_line_errors
+from pmnar.tasks.places import read_summary
 from pmnar.tasks.resume import Resumed, resume
 from pmnar.tasks.sweep import (
     check_objective,
@@ -40,7 +42,7 @@ def train_job(cfg: DictConfig) -> float | None:
     """Train, alone or as a job of a sweep; the value of `objective`, where there is one."""
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
-        with told("config"):
+        with one_line_errors("config"):
             check_alone(hydra.runtime.choices)
             return objective_value(cfg.objective, _train(cfg).summary)
     quieten()
@@ -66,7 +68,7 @@ def check_alone(choices: Mapping[str, str]) -> None:
 
 def spawn_ranks(cfg: DictConfig) -> None:
     """A rank that is a command of its own would run the whole sweep again: spawn it."""
-    several = planned_world_size(plain(cfg.trainer)) > 1
+    several = planned_world_size(plain(cfg.trainer.devices), cfg.trainer.num_nodes) > 1
     if several and not started_as_ranks() and cfg.trainer.strategy in ("auto", "ddp"):
         cfg.trainer.strategy = "ddp_spawn"
 
@@ -149,5 +151,5 @@ def evaluate_job(cfg: DictConfig) -> None:
     """Evaluate a run, and print the figures as JSON."""
     from pmnar.tasks.evaluate import evaluate  # training needs none of it
 
-    with told("evaluate"):
+    with one_line_errors("evaluate"):
         say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))

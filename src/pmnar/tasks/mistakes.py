@@ -1,14 +1,18 @@
 """What was wrong with a command, on one line, and what was perhaps meant."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pmnar.errors import TOLD
+from pmnar.errors import TOLD, NonFiniteLossError, RankLostError, WriteError
+from pmnar.runtime.run_folder import is_first_process
+from pmnar.tasks.command import config_dir
 
 PLUGINS = {
     "hydra/launcher/joblib": "joblib",
@@ -17,6 +21,27 @@ PLUGINS = {
     "hydra/sweeper/optuna": "optuna",
 }
 """Choices that other packages bring, and the extra that installs them."""
+
+
+@contextmanager
+def one_line_errors(config_name: str) -> Iterator[None]:
+    """Says what was wrong with the input in a line.
+
+    Around a single run inside the job, too: Hydra would print lines of its own.
+
+    Raises:
+        SystemExit: with 2 for a bad input, 1 for what else can be told in a line.
+    """
+    try:
+        yield
+    except Exception as error:
+        line = line_of(error, config_name)
+        if line is None:
+            raise
+        # All ranks know of a loss that is not finite, and one says it.
+        if is_first_process() or not isinstance(error, NonFiniteLossError):
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, WriteError | RankLostError) else 2)
 
 
 def line_of(error: Exception, config_name: str) -> str | None:
@@ -77,8 +102,6 @@ def known_keys(config_name: str) -> list[str]:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.singleton import Singleton
-
-    from pmnar.tasks.cli import config_dir
 
     state = Singleton.get_state()
     GlobalHydra.instance().clear()

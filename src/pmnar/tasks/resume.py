@@ -13,11 +13,12 @@ from torch import Tensor
 from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
 from pmnar.runtime.metrics_table import read_rows
-from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
-from pmnar.tasks.build import BEFORE
-from pmnar.tasks.cli import OF_THE_COMMAND
+from pmnar.runtime.run_folder import CONFIG
+from pmnar.tasks.command import OF_THE_COMMAND
+from pmnar.tasks.devices import BEFORE
 from pmnar.tasks.find import MANNER
 from pmnar.tasks.mistakes import dotted_keys, nearest
+from pmnar.tasks.places import MOVABLE, locate, move_data, read_config, saved_config
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
@@ -26,7 +27,6 @@ FIXED = (
 )
 """Keys under which another value would make the saved state meaningless, or be overruled by it."""
 MISSING = object()
-MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 
 
 @dataclass(frozen=True)
@@ -100,33 +100,6 @@ def check_enough_epochs(config: DictConfig, done: int) -> None:
         )
 
 
-def read_config(path: Path) -> DictConfig:
-    """A run's `config.yaml`.
-
-    Raises:
-        InputError: it cannot be read as one.
-    """
-    try:
-        config = OmegaConf.load(path)
-    except Exception as error:  # the YAML reader has errors of its own, without types
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    if not isinstance(config, DictConfig) or "trainer" not in config:
-        raise InputError(f"{path} is not a run's configuration")
-    return config
-
-
-def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `place`, the value of `key`, means."""
-    if place.is_dir() and place.name == CHECKPOINT.parent.name:
-        place = place.parent
-    if place.is_dir():
-        return place.absolute(), place.absolute() / CHECKPOINT
-    if not place.is_file():
-        raise InputError(f"{key} must be a run folder or a checkpoint; there is nothing at {place}")
-    inside = place.parent.name == CHECKPOINT.parent.name
-    return (place.parent.parent if inside else place.parent).absolute(), place.absolute()
-
-
 def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     override = OverridesParser.create().parse_override(text)
     if override.is_sweep_override():
@@ -175,23 +148,6 @@ def check_epochs(config: DictConfig, key: str, value: Any) -> None:
             "learning rate has come down by then, and would climb again; to train longer, begin a "
             f"new run with dataset.recipe.max_epochs={value}"
         )
-
-
-def move_data(config: DictConfig, old: str, new: str) -> None:
-    """Point every path of the data set and the noise below `old` to the same place below `new`."""
-    for node in (config.dataset.source, config.noise):
-        for key, value in node.items():
-            if isinstance(value, str) and Path(value).is_relative_to(old):
-                node[key] = str(Path(new) / Path(value).relative_to(old))
-    config.data_dir = new
-
-
-def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
-    """The configuration that the checkpoint was made with."""
-    if "config" not in checkpoint["pmnar"]:
-        raise InputError("the checkpoint holds no configuration: it was not made by a task")
-    config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
-    return config
 
 
 def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Tensor) -> None:

@@ -21,9 +21,8 @@ from pmnar.files import remove_leftovers, write_text
 from pmnar.names import HELD_OUT
 from pmnar.runtime.metrics_table import write_rows
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.tasks.cli import told
 from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
-from pmnar.tasks.mistakes import line_of, nearest
+from pmnar.tasks.mistakes import line_of, nearest, one_line_errors
 
 Record = dict[str, Any]
 NOISY = f"accuracy_{HELD_OUT}"
@@ -37,7 +36,7 @@ class SweepStart(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a search that could not be one; say where the sweep's files will be."""
-        with told("config"):  # Hydra would make a warning of an error here
+        with one_line_errors("config"):  # Hydra would make a warning of an error here
             check_one_process()
             check_search(config)
             folder = Path(config.hydra.sweep.dir).absolute()

@@ -15,24 +15,17 @@ from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.callbacks import DetectionMonitor, RunTables
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
+from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, held, is_first_process, make_run_folder
-from pmnar.tasks.build import (
-    build_datamodule,
-    build_method,
-    build_strategy,
-    build_trainer,
-    check_devices,
-    check_precision,
-    compute_settings,
-    plain,
-    planned_world_size,
-)
+from pmnar.tasks.build import build_datamodule, build_method, build_trainer
 from pmnar.tasks.cluster import name_job
-from pmnar.tasks.compute import SayCompute, Settle, choose_threads, settle
+from pmnar.tasks.command import plain
+from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
 from pmnar.tasks.console import say
+from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
-from pmnar.tasks.find import SUMMARY, read_summary
+from pmnar.tasks.places import SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 
 Summary = dict[str, Any]
@@ -51,12 +44,11 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     """
     quieten()
     check(cfg)
-    settle(choose_threads(cfg))
+    compute = parse_compute(cfg)
+    set_up_process(compute.threads)
     data = load_data(cfg)
-    check_batch_size(
-        data.batch_size, len(data.labels.given), planned_world_size(plain(cfg.trainer))
-    )
-    method = build_method(cfg, data)
+    check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
+    method = build_method(cfg, data, compute)
     method.identity = identity(cfg, data)
     epochs = 0
     if checkpoint is not None:
@@ -64,7 +56,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
         check_checkpoint(content, method.identity, method.labels)
         epochs = finished_epochs(content)
     if not is_first_process():
-        fit_run(cfg, data, method, folder or Path(cfg.runs_dir), checkpoint)
+        fit_run(cfg, compute, data, method, folder or Path(cfg.runs_dir), checkpoint)
         return {}
     folder = folder or make_run_folder(
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
@@ -72,7 +64,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     with held(folder):
         prepare_folder(cfg, data, folder, checkpoint, epochs)
         announce(cfg, data, method, folder)
-        fit_run(cfg, data, method, folder, checkpoint)
+        fit_run(cfg, compute, data, method, folder, checkpoint)
     if not (folder / SUMMARY).is_file():
         return {}
     if cfg.figures:
@@ -82,6 +74,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
 
 def fit_run(
     cfg: DictConfig,
+    compute: Compute,
     data: NoisyDataModule,
     method: NoisyLabelMethod,
     folder: Path,
@@ -91,12 +84,12 @@ def fit_run(
     ending = Ending(folder, cfg.trainer.max_epochs)
     callbacks = [
         *ending.callbacks,
-        Settle(cfg.threads),
+        SetUpProcess(cfg.threads),
         SayCompute(),
         *run_callbacks(cfg, data, folder),
     ]
-    trainer = build_trainer(cfg, folder, callbacks)
-    with ending.told(trainer):
+    trainer = build_trainer(cfg, compute, folder, callbacks)
+    with ending.handling(trainer):
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 
@@ -134,12 +127,7 @@ def set_aside_summary(folder: Path, epochs: int) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Refuse what could not be trained, before anything is read or written; warn of the unusual."""
-    trainer, threshold = plain(cfg.trainer), cfg.detection.threshold
-    check_precision(trainer["precision"])
-    check_devices(trainer["accelerator"], trainer["devices"])
-    compute_settings(cfg)
-    choose_threads(cfg)
-    build_strategy(trainer)
+    threshold = cfg.detection.threshold
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs

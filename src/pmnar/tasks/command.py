@@ -1,0 +1,81 @@
+"""What all tasks need of the command line: its overrides, and where configurations are."""
+
+import gc
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+SWEEP = "PMNAR_SWEEP"
+"""The variable that holds the name of the sweep's folder."""
+OF_THE_COMMAND = (
+    *("resume", "runs_dir", "compare", "skip_done", "objective"),
+    *("launcher", "sweeper", "hydra"),
+)
+"""Overrides that are a command's own, and never a resumed run's."""
+SET_ASIDE: list[str] = []
+"""Overrides for the configuration of the run that this command resumes."""
+
+
+def _gpus(accelerator: str, devices: Any) -> Any:
+    return None if accelerator == "cpu" else devices
+
+
+# Arithmetic that configurations cannot do themselves.
+OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
+OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
+
+
+def config_dir() -> Path:
+    """The configuration groups: inside an installed package, or beside `src/` in the repository."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "conf"
+    return installed if installed.is_dir() else package.parents[1] / "conf"
+
+
+def for_hydra(arguments: list[str]) -> list[str]:
+    """The arguments, but for overrides that are meant for the configuration of a resumed run.
+
+    Those are set aside: Hydra would hold them against the default configuration, which may lack
+    what that run's has.
+    """
+    SET_ASIDE.clear()
+    resumes = any(argument.startswith("resume=") for argument in arguments)
+    if not resumes or any(argument.startswith("-") for argument in arguments):
+        return arguments
+    kept = [a for a in arguments if re.split("[.=/@]", a.lstrip("+~"))[0] in OF_THE_COMMAND]
+    SET_ASIDE.extend(a for a in arguments if a not in kept)
+    return kept
+
+
+def task_overrides() -> list[str]:
+    """The overrides that the user typed for this job."""
+    return [*HydraConfig.get().overrides.task, *SET_ASIDE]
+
+
+def plain(node: Any) -> Any:
+    """A configuration node as plain dictionaries, lists and values, interpolations resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Around the import of PyTorch and Lightning, which leaves half a million objects for good.
+
+    Python would look all of them through in search of garbage: several times while they are made,
+    again and again while a run trains, and once more at its end. That took two seconds of a run.
+    """
+    if "torch" in sys.modules or not gc.isenabled():
+        yield  # what is there by now may be garbage some day
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

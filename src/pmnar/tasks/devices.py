@@ -1,0 +1,132 @@
+"""From the configuration to what a run computes with: device, precision, strategy, threads."""
+
+import inspect
+from datetime import timedelta
+from typing import Any
+
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from omegaconf import DictConfig
+from torch.nn.parallel import DistributedDataParallel
+
+from pmnar.errors import InputError
+from pmnar.runtime import facts
+from pmnar.runtime.compute import Compute, planned_world_size
+from pmnar.tasks.command import plain
+
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
+PRECISIONS = ("auto", "32-true", "bf16-mixed")
+BEFORE = {"compile": "off", "channels_last": False, "fused_forward": False}
+"""What a run was computed with that is older than these keys."""
+START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
+
+
+def parse_compute(cfg: DictConfig) -> Compute:
+    """What a run of this configuration computes with, on this machine.
+
+    Raises:
+        InputError: there is no such thing, or not here, or the settings cannot go together.
+    """
+    trainer = plain(cfg.trainer)
+    accelerator = choose_accelerator(trainer["accelerator"])
+    devices, num_nodes = trainer["devices"], trainer["num_nodes"]
+    check_devices(accelerator, devices)
+    if trainer["strategy"] not in START_METHODS:
+        allowed = ", ".join(START_METHODS)
+        raise InputError(f"trainer.strategy must be one of {allowed}, got {trainer['strategy']}")
+    side_by_side = (
+        cfg.method.get("networks") == 2
+        and accelerator == "cpu"
+        and planned_world_size(devices, num_nodes) == 1
+    )
+    threads = choose_threads(cfg.threads, side_by_side)
+    chosen = {key: cfg.get(key, before) for key, before in BEFORE.items()}
+    chosen["compile"] = chosen["compile"] or "off"  # YAML's off is false
+    if chosen["fused_forward"] and trainer["sync_batchnorm"]:
+        raise InputError(
+            "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
+        )
+    return Compute(
+        **chosen,
+        two_threads=side_by_side and 2 * threads <= facts.THREADS,
+        threads=threads,
+        precision=choose_precision(trainer["precision"], accelerator, trainer["strategy"]),
+        accelerator=accelerator,
+        devices=tuple(devices) if isinstance(devices, list) else devices,
+        num_nodes=num_nodes,
+        strategy=trainer["strategy"],
+    )
+
+
+def choose_threads(threads: Any, side_by_side: bool) -> int:
+    """Threads of PyTorch's operations: `threads`, or PyTorch's own choice.
+
+    Two networks side by side share that choice out: each takes a thread of its own with half.
+
+    Raises:
+        InputError: `threads` is no number of threads.
+    """
+    if threads is None:
+        return max(facts.THREADS // 2, 1) if side_by_side else facts.THREADS
+    if not isinstance(threads, int) or threads < 1:
+        raise InputError(f"threads must be null or at least 1, got {threads}")
+    return threads
+
+
+def choose_precision(precision: Any, accelerator: str, strategy: str) -> str:
+    """`auto` is bf16-mixed on GPUs that have bf16, else 32 bits: on CPUs bf16 is slower.
+
+    Raises:
+        InputError: it is fp16, whose gradient scaler mis-scales the second network when the scale
+            changes, or the GPU cannot be asked.
+    """
+    if str(precision) not in PRECISIONS:
+        raise InputError(
+            f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision} "
+            "(fp16's gradient scaler would mis-scale the second network)"
+        )
+    if precision != "auto":
+        return str(precision)
+    on_gpu = accelerator in ("gpu", "cuda") and torch.cuda.is_available()
+    if on_gpu and strategy == "ddp_fork":
+        raise InputError(
+            "trainer.precision=auto asks the GPU, which trainer.strategy=ddp_fork forbids before "
+            "the ranks are forked; set trainer.precision=bf16-mixed or 32-true"
+        )
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(False) else "32-true"
+
+
+def choose_accelerator(name: str) -> str:
+    """`auto` is CUDA where there is a GPU, else the CPU: Apple's lacks float64 and determinism."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_devices(accelerator: str, devices: Any) -> None:
+    """Raise `InputError` where more GPUs are asked for than there are."""
+    if not isinstance(devices, int):
+        return
+    if devices < 1:
+        raise InputError(f"trainer.devices must be at least 1, got {devices}")
+    gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and devices > gpus:
+        raise InputError(
+            f"trainer.devices={devices}, but this machine has {gpus} GPUs; "
+            "lower it, or set trainer.accelerator=cpu"
+        )
+
+
+def build_strategy(compute: Compute) -> Any:
+    """Lightning's choice on one device; DDP on several.
+
+    Buffers are not broadcast at each step: they hold per-sample state, equal on all ranks, and
+    BatchNorm statistics, averaged once an epoch.
+    """
+    if compute.world_size == 1:
+        return "auto"
+    known = inspect.signature(DistributedDataParallel).parameters
+    each_step = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {each_step: False, "start_method": START_METHODS[compute.strategy]}
+    options["timeout"] = timedelta(minutes=10)  # for ranks to meet, and of a collective
+    return DDPStrategy(**options)
