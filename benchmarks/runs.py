@@ -16,12 +16,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pmnar.data import NoisyDataModule
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.quiet import quieten
-from pmnar.tasks.build import build_method, build_trainer
+from pmnar.tasks.build import build_method
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.compute import SetUpProcess, set_up_process
-from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.train import check, load_data, run_callbacks
+from pmnar.tasks.trainer import build_trainer
 
 QUIET = ("figures=false", "trainer.enable_progress_bar=false")
 ABLATIONS = ("ce", "nl", "ml", "pm", "ce_ar", "pm_ar", "pmnar_no_reg", "pmnar")
@@ -101,9 +101,8 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     quieten()
     for text in ("may be starving", "is not below trainer.max_epochs"):  # as it is meant here
         warnings.filterwarnings("ignore", f".*{text}.*")
-    check(cfg)
+    compute = check(cfg)
     threads = torch.get_num_threads()
-    compute = parse_compute(cfg)
     set_up_process(compute.threads)
     data = load_data(cfg)
     method = build_method(cfg, data, compute)

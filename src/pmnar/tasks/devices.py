@@ -29,8 +29,9 @@ def parse_compute(cfg: DictConfig) -> Compute:
     """
     trainer = plain(cfg.trainer)
     accelerator = choose_accelerator(trainer["accelerator"])
-    devices, num_nodes = trainer["devices"], trainer["num_nodes"]
-    check_devices(accelerator, devices)
+    devices, num_nodes = choose_devices(accelerator, trainer["devices"]), trainer["num_nodes"]
+    if not isinstance(num_nodes, int) or num_nodes < 1:
+        raise InputError(f"trainer.num_nodes must be at least 1, got {num_nodes}")
     if trainer["strategy"] not in START_METHODS:
         allowed = ", ".join(START_METHODS)
         raise InputError(f"trainer.strategy must be one of {allowed}, got {trainer['strategy']}")
@@ -52,7 +53,7 @@ def parse_compute(cfg: DictConfig) -> Compute:
         threads=threads,
         precision=choose_precision(trainer["precision"], accelerator, trainer["strategy"]),
         accelerator=accelerator,
-        devices=tuple(devices) if isinstance(devices, list) else devices,
+        devices=devices,
         num_nodes=num_nodes,
         strategy=trainer["strategy"],
     )
@@ -97,24 +98,54 @@ def choose_precision(precision: Any, accelerator: str, strategy: str) -> str:
 
 
 def choose_accelerator(name: str) -> str:
-    """`auto` is CUDA where there is a GPU, else the CPU: Apple's lacks float64 and determinism."""
+    """`auto` is CUDA where there is a GPU, else the CPU.
+
+    Raises:
+        InputError: it is of another kind. Apple's GPUs lack float64 and determinism.
+    """
+    if name not in ACCELERATORS:
+        raise InputError(
+            f"trainer.accelerator must be one of {', '.join(ACCELERATORS)}, got {name}"
+            + (" (Apple's GPUs lack float64)" if name == "mps" else "")
+        )
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def check_devices(accelerator: str, devices: Any) -> None:
-    """Raise `InputError` where more GPUs are asked for than there are."""
-    if not isinstance(devices, int):
-        return
-    if devices < 1:
-        raise InputError(f"trainer.devices must be at least 1, got {devices}")
+def choose_devices(accelerator: str, devices: Any) -> int | str | tuple[int, ...]:
+    """A number of devices, or the numbers of some GPUs; `auto` stays as it is.
+
+    Raises:
+        InputError: there are fewer GPUs, or it is none of these.
+    """
     gpus = torch.cuda.device_count()
-    if accelerator in ("gpu", "cuda") and devices > gpus:
+    lower = f"but this machine has {gpus} GPUs; lower it, or set trainer.accelerator=cpu"
+    if accelerator != "cpu" and gpus == 0:
         raise InputError(
-            f"trainer.devices={devices}, but this machine has {gpus} GPUs; "
-            "lower it, or set trainer.accelerator=cpu"
+            f"trainer.accelerator={accelerator} with trainer.devices={devices}, {lower}"
         )
+    if devices == "auto":
+        return "auto"
+    if isinstance(devices, list):
+        if accelerator == "cpu":
+            raise InputError(
+                f"trainer.devices={devices} names GPUs; on trainer.accelerator=cpu it is a number "
+                "of processes"
+            )
+        if not devices or len({*devices}) < len(devices) or not {*devices} <= {*range(gpus)}:
+            raise InputError(f"trainer.devices={devices} must be different numbers below {gpus}")
+        return tuple(devices)
+    count = int(devices) if str(devices).isdecimal() else devices
+    if not isinstance(count, int) or isinstance(count, bool):
+        raise InputError(
+            f"trainer.devices must be a number, auto, or a list of GPUs' numbers, got {devices}"
+        )
+    if count < 1:
+        raise InputError(f"trainer.devices must be at least 1, got {devices}")
+    if accelerator != "cpu" and count > gpus:
+        raise InputError(f"trainer.devices={devices}, {lower}")
+    return count
 
 
 def build_strategy(compute: Compute) -> Any:

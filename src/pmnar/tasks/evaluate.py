@@ -12,10 +12,11 @@ from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.quiet import quieten
-from pmnar.tasks.build import build_method, build_trainer
+from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.places import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
+from pmnar.tasks.trainer import build_trainer
 
 Result = dict[str, Any]
 

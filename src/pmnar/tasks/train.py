@@ -18,7 +18,7 @@ from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, held, is_first_process, make_run_folder
-from pmnar.tasks.build import build_datamodule, build_method, build_trainer
+from pmnar.tasks.build import build_datamodule, build_method
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.command import plain
 from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
@@ -27,6 +27,7 @@ from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.places import SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
+from pmnar.tasks.trainer import build_trainer, check_trainer
 
 Summary = dict[str, Any]
 
@@ -43,8 +44,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
         RunStopped, RankLostError, WriteError: see `Ending`.
     """
     quieten()
-    check(cfg)
-    compute = parse_compute(cfg)
+    compute = check(cfg)
     set_up_process(compute.threads)
     data = load_data(cfg)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
@@ -125,14 +125,20 @@ def set_aside_summary(folder: Path, epochs: int) -> None:
             (folder / SUMMARY).rename(folder / f"summary-of-epoch-{ended}.json")
 
 
-def check(cfg: DictConfig) -> None:
-    """Refuse what could not be trained, before anything is read or written; warn of the unusual."""
+def check(cfg: DictConfig) -> Compute:
+    """Refuse what could not be trained, before anything is read or written; warn of the unusual.
+
+    Returns:
+        what to train with.
+    """
+    compute = parse_compute(cfg)
     threshold = cfg.detection.threshold
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
+    check_trainer(cfg, compute)
     waits = cfg.method.get("reweight") or cfg.method.get("loss") in ("ml", "pm")
     if waits and warmup >= epochs:
         rank_zero_warn(
@@ -141,6 +147,7 @@ def check(cfg: DictConfig) -> None:
             f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
             "run whose learning rate comes down too"
         )
+    return compute
 
 
 def load_data(cfg: DictConfig) -> NoisyDataModule:
