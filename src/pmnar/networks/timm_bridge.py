@@ -1,6 +1,7 @@
 """Any model of the timm library, where it is installed."""
 
 import difflib
+from typing import Any
 
 from torch import nn
 
@@ -8,12 +9,25 @@ from pmnar.errors import InputError
 
 
 def timm_network(
-    num_classes: int, in_channels: int = 3, name: str = "resnet18", pretrained: bool = False
+    num_classes: int,
+    in_channels: int = 3,
+    name: str = "resnet18",
+    pretrained: bool = False,
+    **settings: Any,
 ) -> nn.Module:
     """The timm model `name` with K outputs.
 
+    Args:
+        num_classes: K.
+        in_channels: C of the images `[B, C, H, W]`.
+        name: as `timm.list_models` has it, with the tag of pretrained weights after a dot.
+        pretrained: begin with weights that timm loads from where they are published.
+        settings: the model's own, such as `drop_rate`, `drop_path_rate`, or `img_size`, which
+            models of a fixed image size need.
+
     Raises:
-        InputError: timm is not installed, or has no model of that name.
+        InputError: timm is not installed, has no model of that name, or not with these settings or
+            weights.
     """
     try:
         import timm
@@ -22,7 +36,23 @@ def timm_network(
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "resnet18"
         raise InputError(f"network.name: timm has no model {name}; near it: {near}")
-    model: nn.Module = timm.create_model(
-        name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels
-    )
+    try:
+        model: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **settings
+        )
+    except Exception as error:  # each model has its own; the hub's client has many
+        given = "".join(f" network.{key}={value}" for key, value in settings.items())
+        given += " network.pretrained=true" if pretrained else ""
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"network.name={name}{given}: {reason}") from error
     return model
+
+
+def size_advice(network: nn.Module, side: int) -> str:
+    """What to set for images of this side, where a network is a timm model of a fixed image size.
+
+    Nothing for any other network.
+    """
+    settings = getattr(network, "default_cfg", None)
+    fixed = isinstance(settings, dict) and settings.get("fixed_input_size")
+    return f"; a model of fixed image size needs +network.img_size={side}" if fixed else ""

@@ -1,12 +1,8 @@
 """From a composed configuration to objects."""
 
 from functools import partial
-from typing import Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
@@ -15,8 +11,9 @@ from pmnar.methods import NoisyLabelMethod
 from pmnar.noise import Noise
 from pmnar.runtime.compute import Compute
 from pmnar.tasks.command import plain
-
-MISSING = "Missing mandatory value: "
+from pmnar.tasks.instances import instantiated
+from pmnar.tasks.mistakes import first_line
+from pmnar.tasks.network import build_network, check_network, without_pretrained
 
 
 def build_noise(cfg: DictConfig) -> tuple[Noise, int]:
@@ -47,30 +44,41 @@ def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
     )
 
 
-def build_method(cfg: DictConfig, data: NoisyDataModule, compute: Compute) -> NoisyLabelMethod:
-    """The method, with networks for the data module's images and classes (set up before)."""
+def build_method(
+    cfg: DictConfig, data: NoisyDataModule, compute: Compute, *, weights_follow: bool = False
+) -> NoisyLabelMethod:
+    """The method, with networks for the data module's images and classes (set up before).
+
+    Args:
+        cfg: the configuration.
+        data: the data module.
+        compute: what to compute with.
+        weights_follow: a checkpoint is about to be loaded, so that nothing is downloaded in vain.
+    """
     settings = dict(plain(cfg.method))
     settings.pop("name")
     images = data.splits["train"].images
     network = partial(
-        _network, plain(cfg.network), num_classes=data.num_classes, in_channels=images.shape[1]
+        build_network, plain(cfg.network), num_classes=data.num_classes, in_channels=images.shape[1]
     )
-    check_network(network(), images[:2], data.num_classes)
-    method = instantiated(
-        "method",
-        settings,
-        network=network,
-        optimizer=instantiated("optimizer", plain(cfg.optimizer)),
-        scheduler=instantiated("scheduler", plain(cfg.scheduler)),
-        labels=data.splits["train"].labels,
-        class_names=data.class_names,
-        seed=cfg.seed,
-        test_names=data.test_names,
-        compile=compute.compile,
-        channels_last=compute.channels_last,
-        fused_forward=compute.fused_forward,
-    )
-    assert isinstance(method, NoisyLabelMethod)
+    with without_pretrained(weights_follow):
+        check_network(network(), images[:2], data.num_classes)
+        method = instantiated(
+            "method",
+            settings,
+            network=network,
+            optimizer=instantiated("optimizer", plain(cfg.optimizer)),
+            scheduler=instantiated("scheduler", plain(cfg.scheduler)),
+            labels=data.splits["train"].labels,
+            class_names=data.class_names,
+            seed=cfg.seed,
+            test_names=data.test_names,
+            compile=compute.compile,
+            channels_last=compute.channels_last,
+            fused_forward=compute.fused_forward,
+        )
+    if not isinstance(method, NoisyLabelMethod):
+        raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
     check_optimizer(method)
     data.train_views = method.views
     return method
@@ -83,52 +91,3 @@ def check_optimizer(method: NoisyLabelMethod) -> None:
     except (TypeError, ValueError) as error:
         reason = first_line(error)
         raise InputError(f"optimizer or scheduler: {reason}") from None
-
-
-def _network(settings: dict[str, Any], num_classes: int, in_channels: int) -> nn.Module:
-    network = instantiated("network", settings, num_classes=num_classes, in_channels=in_channels)
-    assert isinstance(network, nn.Module)
-    return network
-
-
-@torch.no_grad()
-def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
-    """Raise `InputError` unless the network turns images `[B, C, H, W]` into logits `[B, K]`."""
-    try:
-        found = tuple(network.eval()(images.float() / 255).shape)
-    except RuntimeError as error:
-        reason = first_line(error)
-        shape = list(images.shape[1:])
-        raise InputError(f"network: it cannot take images of shape {shape}: {reason}") from None
-    expected = (len(images), num_classes)
-    if found != expected:
-        raise InputError(
-            f"network: its output must be [batch, {num_classes}] for {num_classes} classes, "
-            f"got {list(found)} for a batch of {len(images)}"
-        )
-
-
-def instantiated(key: str, settings: dict[str, Any], **more: Any) -> Any:
-    """Hydra's instantiate of `settings`, the value of `key`.
-
-    Raises:
-        InputError: the callee's own as it is, any other error as a line with its reason.
-    """
-    try:
-        return instantiate(settings, **more, _convert_="all")
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, InputError):
-            cause = cause.__cause__
-        if cause is not None:
-            raise cause from None
-        reason = first_line(error.__cause__ or error)
-        if reason.startswith(MISSING):
-            raise InputError(f"{key}.{reason.removeprefix(MISSING)} must be set") from None
-        raise InputError(f"{key}: {reason}") from error
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error of another library says, or what kind it is."""
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -39,7 +39,7 @@ def evaluate(cfg: DictConfig) -> Result:
     compute = parse_compute(config)
     data = load_data(config)
     check_labels(checkpoint, data.splits["train"].labels)
-    method = build_method(config, data, compute)
+    method = build_method(config, data, compute, weights_follow=True)
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -63,6 +63,14 @@ def line_of(error: Exception, config_name: str) -> str | None:
     return None
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says first, or else what kind it is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        return " ".join(lines[:2])
+    return lines[0] if lines else type(error).__name__
+
+
 def explain(error: Exception, config_name: str) -> str:
     """What is wrong with an override, and the nearest names that exist, on one line."""
     if isinstance(error, MissingConfigException) and error.options:
@@ -73,8 +81,10 @@ def explain(error: Exception, config_name: str) -> str:
         group, _, name = wanted.rpartition("/")
         return f"{group}={name} does not exist; {nearest(name, error.options)}"
     cause = error.__cause__ or error
+    if isinstance(error, InstantiationException):
+        return first_line(cause)
     key = getattr(cause, "full_key", None) or _quoted(str(error))
-    message = str(error).splitlines()[0].rstrip(".")
+    message = first_line(error).rstrip(".")
     if not key:
         return message
     return f"{message}; {nearest(key, known_keys(config_name))}"

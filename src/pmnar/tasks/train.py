@@ -48,7 +48,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     set_up_process(compute.threads)
     data = load_data(cfg)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
-    method = build_method(cfg, data, compute)
+    method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
     method.identity = identity(cfg, data)
     epochs = 0
     if checkpoint is not None:

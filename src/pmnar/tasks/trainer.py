@@ -16,9 +16,9 @@ from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.progress import ProgressBar
-from pmnar.tasks.build import instantiated
 from pmnar.tasks.command import plain
 from pmnar.tasks.devices import build_strategy
+from pmnar.tasks.instances import instantiated
 from pmnar.tasks.mistakes import nearest
 
 MAY_BE_SET = {"enable_model_summary": False, "log_every_n_steps": 1}
@@ -36,6 +36,7 @@ OURS = {
     "gradient_clip_val": CLIP,
     "inference_mode": "what a method keeps of a pass over the training set is used in training",
     "logger": "logger=none, tensorboard or wandb chooses one",
+    "max_time": "a run is counted in epochs: trainer.max_epochs; SIGTERM stops it, to be resumed",
     "max_steps": "a run is counted in epochs: trainer.max_epochs",
     "min_steps": "a run is counted in epochs: trainer.max_epochs",
     "num_sanity_val_steps": TESTED,

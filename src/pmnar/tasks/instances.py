@@ -1,0 +1,30 @@
+"""Hydra's instantiate, with errors that fit on a line."""
+
+from typing import Any
+
+from hydra.utils import instantiate
+
+from pmnar.errors import InputError
+from pmnar.tasks.mistakes import first_line
+
+MISSING = "Missing mandatory value: "
+
+
+def instantiated(key: str, settings: dict[str, Any], **more: Any) -> Any:
+    """Hydra's instantiate of `settings`, the value of `key`.
+
+    Raises:
+        InputError: the callee's own as it is, any other error as a line with its reason.
+    """
+    try:
+        return instantiate(settings, **more, _convert_="all")
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, InputError):
+            cause = cause.__cause__
+        if cause is not None:
+            raise cause from None
+        reason = first_line(error.__cause__ or error)
+        if reason.startswith(MISSING):
+            raise InputError(f"{key}.{reason.removeprefix(MISSING)} must be set") from None
+        raise InputError(f"{key}: {reason}") from error
