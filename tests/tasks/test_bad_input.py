@@ -16,6 +16,7 @@ from pmnar.errors import InputError, NonFiniteLossError
 from pmnar.noise import human
 from pmnar.tasks import trainer
 from pmnar.tasks.devices import parse_compute
+from pmnar.tasks.evaluate import evaluate
 from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
 from pmnar.tasks.trainer import OURS
@@ -116,6 +117,8 @@ REFUSED = {
         "trainer.accelerator must be one of auto, cpu, cuda, gpu, got mps (Apple's GPUs lack"
     ),
     "trainer.limit_train_batches=2.5": "trainer: You have passed invalid value 2.5 for limit_train",
+    "trainer.deterministic=perhaps": "trainer.deterministic must be true or false, got perhaps",
+    "trainer.sync_batchnorm=7": "trainer.sync_batchnorm must be true or false, got 7",
     "+trainer.gpus=1": "has no gpus any more: set trainer.accelerator=gpu trainer.devices=1",
     "+trainer.max_epoch=3": "Lightning's Trainer has no max_epoch; did you mean max_epochs",
     "+trainer.gradient_clip_val=1.0": (
@@ -155,6 +158,18 @@ def test_every_setting_that_the_trainer_is_given_is_ours_or_may_be_set(
 def test_settings_that_are_not_ours_may_be_set(short_run: Run) -> None:
     folder = short_run("+trainer.log_every_n_steps=50", "+trainer.benchmark=false")
     assert (folder / "summary.json").is_file()
+
+
+def test_a_run_from_before_a_setting_was_ours_is_evaluated(
+    composed: Callable[..., DictConfig], short_run: Run
+) -> None:
+    folder = short_run("trainer.max_epochs=1", "method=ce")
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    content = torch.load(checkpoint, weights_only=True)
+    content["pmnar"]["config"]["trainer"]["max_time"] = "00:01:00:00"
+    torch.save(content, checkpoint)
+    found = evaluate(composed(f"run={folder}", "accelerator=cpu", name="evaluate"))
+    assert found["epochs"] == 1
 
 
 @pytest.mark.parametrize("override", ["trainer.max_epochs=0", "optimizer.lr=-1"])

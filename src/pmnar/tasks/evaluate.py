@@ -16,7 +16,7 @@ from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.places import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
-from pmnar.tasks.trainer import build_trainer
+from pmnar.tasks.trainer import OURS, build_trainer
 
 Result = dict[str, Any]
 
@@ -86,6 +86,8 @@ def check_belongs(config: DictConfig, path: Path, folder: Path) -> None:
 def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
     """A checkpoint's configuration, on this machine's devices, data and saved labels."""
     with open_dict(config):
+        for key in OURS:  # of a run from before they were
+            config.trainer.pop(key, None)
         config.trainer.accelerator, config.trainer.devices = cfg.accelerator, 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}

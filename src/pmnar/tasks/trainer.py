@@ -23,6 +23,11 @@ from pmnar.tasks.mistakes import nearest
 
 MAY_BE_SET = {"enable_model_summary": False, "log_every_n_steps": 1}
 """Settings that a configuration does not name, and may."""
+FLAGS = (
+    *("sync_batchnorm", "deterministic", "benchmark", "detect_anomaly"),
+    *("enable_progress_bar", "enable_model_summary"),
+)
+"""Settings that Lightning would take for true, whatever they are."""
 CLIP = "each network's gradient is clipped on its own, by method.gradient_clip"
 TESTED = "a run is tested once after each epoch, and has a row of metrics.csv for it"
 OURS = {
@@ -133,3 +138,6 @@ def check_keys(settings: dict[str, Any]) -> None:
         if name not in known and name != "_target_":
             free = [key for key in known if key not in OURS]
             raise InputError(f"Lightning's Trainer has no {name}; {nearest(name, free)}")
+        warns = name == "deterministic" and value == "warn"
+        if name in FLAGS and not (value is None or isinstance(value, bool) or warns):
+            raise InputError(f"trainer.{name} must be true or false, got {value}")
