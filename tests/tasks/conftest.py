@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from processes import QUIET, ROOT, Result
 from runs import Rows, rows_of
 
+from pmnar.errors import InputError
 from pmnar.tasks import cli
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.train import train
@@ -92,6 +93,24 @@ def short() -> tuple[str, ...]:
 def quiet() -> tuple[str, ...]:
     """The overrides that make a run quiet."""
     return QUIET
+
+
+@pytest.fixture
+def refuse(
+    composed: Callable[..., DictConfig], short: tuple[str, ...], runs: Path
+) -> Callable[..., str]:
+    """`refuse(*overrides)` gives the one line with which a short run is refused."""
+
+    def message(*overrides: str, start: tuple[str, ...] = short) -> str:
+        cfg = composed(*start, f"runs_dir={runs}", *overrides)
+        with pytest.raises(InputError) as error:
+            train(cfg)
+        assert not runs.exists()
+        text = str(error.value)
+        assert len(text.splitlines()) == 1
+        return text
+
+    return message
 
 
 @pytest.fixture
