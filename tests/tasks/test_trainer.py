@@ -43,6 +43,7 @@ REFUSED = {
     ),
     "logger=wandb logger.offline=true +logger.log_model=true": "logger: ",
     "logger=tensorboard logger._target_=pmnar.Nothing": "logger: ",
+    "logger=tensorboard +logger.foo=1": "logger: SummaryWriter.__init__() got an unexpected",
     "checkpoint.every=0": "checkpoint.every must be at least 1, got 0",
     f"trainer.accelerator=gpu trainer.devices={GPUS + 1}": (
         f"trainer.devices={GPUS + 1}, but this machine has {GPUS} GPUs"

@@ -27,7 +27,7 @@ from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.places import SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
-from pmnar.tasks.trainer import build_trainer, check_trainer
+from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 
 Summary = dict[str, Any]
 
@@ -90,6 +90,8 @@ def fit_run(
     ]
     trainer = build_trainer(cfg, compute, folder, callbacks)
     with ending.handling(trainer):
+        if compute.world_size == 1:  # what is open cannot be handed to a rank
+            open_logger(trainer)
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 

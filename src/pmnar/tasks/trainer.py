@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
@@ -19,7 +20,7 @@ from pmnar.runtime.progress import ProgressBar
 from pmnar.tasks.command import plain
 from pmnar.tasks.devices import build_strategy
 from pmnar.tasks.instances import instantiated
-from pmnar.tasks.mistakes import nearest
+from pmnar.tasks.mistakes import first_line, nearest
 
 MAY_BE_SET = {"enable_model_summary": False, "log_every_n_steps": 1}
 """Settings that a configuration does not name, and may."""
@@ -123,7 +124,22 @@ def check_trainer(cfg: DictConfig, compute: Compute) -> None:
     """
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # they come again
-        build_trainer(cfg, compute, Path(folder), [])
+        trainer = build_trainer(cfg, compute, Path(folder), [])
+        if isinstance(trainer.logger, TensorBoardLogger):  # others begin a run somewhere else
+            open_logger(trainer)
+            trainer.logger.finalize("success")
+
+
+def open_logger(trainer: L.Trainer) -> None:
+    """Let the logger begin now, where there is one, instead of within `fit`.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        _ = trainer.logger and trainer.logger.experiment  # type: ignore[attr-defined]
+    except Exception as error:  # of a library that only it knows
+        raise InputError(f"logger: {first_line(error)}; logger=none does without") from error
 
 
 def check_keys(settings: dict[str, Any]) -> None:
