@@ -91,7 +91,7 @@ def fit_run(
     trainer = build_trainer(cfg, compute, folder, callbacks)
     with ending.handling(trainer):
         if compute.world_size == 1:  # what is open cannot be handed to a rank
-            open_logger(trainer)
+            open_logger(cfg, trainer)
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
 
 

@@ -125,17 +125,22 @@ def check_trainer(cfg: DictConfig, compute: Compute) -> None:
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")  # they come again
         trainer = build_trainer(cfg, compute, Path(folder), [])
-        if isinstance(trainer.logger, TensorBoardLogger):  # others begin a run somewhere else
-            open_logger(trainer)
+        # Others would begin a run somewhere else.
+        if "_target_" in cfg.logger and isinstance(trainer.logger, TensorBoardLogger):
+            open_logger(cfg, trainer)
             trainer.logger.finalize("success")
 
 
-def open_logger(trainer: L.Trainer) -> None:
-    """Let the logger begin now, where there is one, instead of within `fit`.
+def open_logger(cfg: DictConfig, trainer: L.Trainer) -> None:
+    """Let the logger that was chosen begin now, instead of within `fit`.
+
+    Where none was, nobody has set anything of it, and TensorBoard is loaded when it is needed.
 
     Raises:
         InputError: it cannot.
     """
+    if "_target_" not in cfg.logger:
+        return
     try:
         _ = trainer.logger and trainer.logger.experiment  # type: ignore[attr-defined]
     except Exception as error:  # of a library that only it knows
