@@ -7,6 +7,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from pmnar.errors import InputError
 from pmnar.tasks import trainer
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.evaluate import evaluate
@@ -87,3 +88,5 @@ def test_a_run_from_before_a_setting_was_ours_is_evaluated(
     torch.save(content, checkpoint)
     found = evaluate(composed(f"run={folder}", "accelerator=cpu", name="evaluate"))
     assert found["epochs"] == 1
+    with pytest.raises(InputError, match=r"^accelerator must be one of auto, cpu, cuda, gpu, got"):
+        evaluate(composed(f"run={folder}", "accelerator=tpu", name="evaluate"))

@@ -97,7 +97,7 @@ def choose_precision(precision: Any, accelerator: str, strategy: str) -> str:
     return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(False) else "32-true"
 
 
-def choose_accelerator(name: str) -> str:
+def choose_accelerator(name: str, key: str = "trainer.accelerator") -> str:
     """`auto` is CUDA where there is a GPU, else the CPU.
 
     Raises:
@@ -105,7 +105,7 @@ def choose_accelerator(name: str) -> str:
     """
     if name not in ACCELERATORS:
         raise InputError(
-            f"trainer.accelerator must be one of {', '.join(ACCELERATORS)}, got {name}"
+            f"{key} must be one of {', '.join(ACCELERATORS)}, got {name}"
             + (" (Apple's GPUs lack float64)" if name == "mps" else "")
         )
     if name != "auto":

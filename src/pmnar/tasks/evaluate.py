@@ -13,7 +13,7 @@ from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
-from pmnar.tasks.devices import parse_compute
+from pmnar.tasks.devices import choose_accelerator, parse_compute
 from pmnar.tasks.places import locate, move_data, saved_config
 from pmnar.tasks.train import load_data
 from pmnar.tasks.trainer import OURS, build_trainer
@@ -88,7 +88,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
     with open_dict(config):
         for key in OURS:  # of a run from before they were
             config.trainer.pop(key, None)
-        config.trainer.accelerator, config.trainer.devices = cfg.accelerator, 1
+        config.trainer.accelerator = choose_accelerator(cfg.accelerator, "accelerator")
+        config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
         if (folder / "labels.npz").is_file():
