@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pmnar.augment import strong_view, weak_view
+from pmnar.callbacks.progress import ProgressBar
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.methods.step import check_compute
 from pmnar.noise import Noise
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
-from pmnar.runtime.progress import ProgressBar
 
 MISSING = "Missing mandatory value: "
 PRECISIONS = ("auto", "32-true", "bf16-mixed")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method
 
+from pmnar.callbacks.detection import DetectionMonitor
+from pmnar.callbacks.metrics_table import read_rows
+from pmnar.callbacks.tables import RunTables
 from pmnar.detection import detection_metrics, read_samples
-from pmnar.runtime.callbacks import DetectionMonitor, RunTables
-from pmnar.runtime.metrics_table import read_rows
 
 
 def run(folder: Path, name: str, epochs: int, truth_known: bool = True) -> Watched:

@@ -1,8 +1,4 @@
-"""Callbacks that watch a run and write its tables.
-
-They derive from Lightning's `Checkpoint`, because Lightning runs such callbacks after the module's
-own end of epoch, when the ordered pass has been made.
-"""
+"""The callback that writes a run's tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,48 +9,18 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
-from torch import Tensor
 
-from pmnar.detection import detection_metrics, samples_table, write_samples
+from pmnar.callbacks.detection import as_method
+from pmnar.callbacks.metrics_table import Row, read_rows, summarise, write_rows
+from pmnar.callbacks.progress import SHOWN
+from pmnar.detection import samples_table, write_samples
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.checkpoint import finished_epochs
 from pmnar.runtime.facts import hardware, versions
-from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
-from pmnar.runtime.progress import SHOWN
 from pmnar.runtime.quiet import quieten
 
 PER_CLASS = ("weight_class_", "recall_class_")
-
-
-def _method(module: L.LightningModule) -> NoisyLabelMethod:
-    assert isinstance(module, NoisyLabelMethod)
-    return module
-
-
-class DetectionMonitor(Checkpoint):
-    """Records how well wrong labels are found, whenever the ordered pass is at hand.
-
-    It holds the true labels, so that the method need not. A method that makes no ordered pass of
-    its own is asked for one after the last epoch.
-
-    Args:
-        true: true labels int64 `[N]`, or None where they are not known.
-        threshold: a sample is called mislabelled where its confidence is below, in (0, 1).
-    """
-
-    def __init__(self, true: Tensor | None, threshold: float = 0.5) -> None:
-        self.true, self.threshold = true, threshold
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add `detection_*` to the epoch's record."""
-        method = _method(pl_module)
-        if method.measurement is None and not is_last_epoch(trainer):
-            return
-        confidence = method.measure()["confidence_first"].cpu()
-        found = detection_metrics(confidence, method.labels.cpu(), self.true, self.threshold)
-        found.pop("threshold")
-        method.record |= {f"detection_{name}": value for name, value in found.items()}
 
 
 class RunTables(Checkpoint):
@@ -98,11 +64,11 @@ class RunTables(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what a run lacks that was killed between its last checkpoint and its end."""
         if self.rows and self.rows[-1]["epoch"] == trainer.max_epochs:
-            self._describe(trainer, _method(pl_module))
+            self._describe(trainer, as_method(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's row, and hand it to the loggers and the progress bar."""
-        method = _method(pl_module)
+        method = as_method(pl_module)
         self.rows.append(dict(method.record))
         for name, value in method.record.items():
             if name != "epoch" and not name.startswith(PER_CLASS):
@@ -114,7 +80,7 @@ class RunTables(Checkpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what describes the finished run."""
         if self.rows and not trainer.interrupted:
-            self._describe(trainer, _method(pl_module))
+            self._describe(trainer, as_method(pl_module))
 
     def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
@@ -180,9 +146,3 @@ def _of_each(
     """Best, last and mean of last 10 of a per-class column, by class name; empty without it."""
     found = (summarise(rows, f"{prefix}{k}") for k in range(len(class_names)))
     return {name: values for name, values in zip(class_names, found, strict=True) if values}
-
-
-def is_last_epoch(trainer: L.Trainer) -> bool:
-    """Whether the epoch that is ending is the last one of the run."""
-    planned = trainer.max_epochs
-    return planned is not None and planned > 0 and trainer.current_epoch + 1 >= planned
