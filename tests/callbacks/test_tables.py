@@ -64,9 +64,11 @@ def test_precision_times_predicted_is_recall_times_actual(tmp_path: Path, name: 
 
 
 def test_a_method_without_a_pass_is_asked_for_one_at_the_end(tmp_path: Path) -> None:
+    """For the summary alone: a run that goes on from here has no such pass after this epoch."""
     run(tmp_path, "ce", 3)
     rows = read_rows(tmp_path / "metrics.csv")
-    assert ["detection_f1" in row for row in rows] == [False, False, True]
+    assert not [key for row in rows for key in row if key.startswith("detection_")]
+    assert 0 <= summary(tmp_path)["detection"]["f1"] <= 1
 
 
 def test_what_is_not_known_is_absent(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return summary
 
 
-TABLES = {"config.yaml", "metrics.csv", "summary.json", "samples.parquet", "labels.npz", ".lock"}
+TABLES = {"config.yaml", "metrics.csv", "classes.csv", "summary.json", "samples.parquet"}
+TABLES |= {"labels.npz", ".lock"}
 FIGURES = {
     f"figures/{name}.png"
     for name in ("accuracy", "confidence", "detection", "weights", "suspicious")
@@ -68,8 +69,6 @@ COLUMNS = {
     "accuracy_first",
     "accuracy_second",
     "accuracy_ensemble",
-    *(f"recall_class_{k}" for k in range(10)),
-    *(f"weight_class_{k}" for k in range(10)),
 }
 AFTER_WARMUP = {
     "min_confidence_first",

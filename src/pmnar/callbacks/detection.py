@@ -21,8 +21,9 @@ def as_method(module: L.LightningModule) -> NoisyLabelMethod:
 class DetectionMonitor(Checkpoint):
     """Records how well wrong labels are found, whenever the ordered pass is at hand.
 
-    It holds the true labels, so that the method need not. A method that makes no ordered pass of
-    its own is asked for one after the last epoch.
+    It holds the true labels, so that the method need not. Where a method makes no ordered pass of
+    its own, an epoch has no such numbers, the last one neither: a run that is resumed for longer
+    must not have them where an unbroken one has none. The summary has them always.
 
     Args:
         true: true labels int64 `[N]`, or None where they are not known.
@@ -35,15 +36,9 @@ class DetectionMonitor(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add `detection_*` to the epoch's record."""
         method = as_method(pl_module)
-        if method.measurement is None and not is_last_epoch(trainer):
+        if method.measurement is None:
             return
         confidence = method.measure()["confidence_first"].cpu()
         found = detection_metrics(confidence, method.labels.cpu(), self.true, self.threshold)
         found.pop("threshold")
         method.record |= {f"detection_{name}": value for name, value in found.items()}
-
-
-def is_last_epoch(trainer: L.Trainer) -> bool:
-    """Whether the epoch that is ending is the last one of the run."""
-    planned = trainer.max_epochs
-    return planned is not None and planned > 0 and trainer.current_epoch + 1 >= planned

@@ -9,22 +9,26 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
+from pmnar.callbacks.classes_table import ClassesTable, class_rows, move_older_columns
 from pmnar.callbacks.detection import as_method
-from pmnar.callbacks.metrics_table import Row, read_rows, summarise, write_rows
+from pmnar.callbacks.metrics_table import AppendedTable, Row, read_rows, summarise
 from pmnar.callbacks.progress import SHOWN
-from pmnar.detection import samples_table, write_samples
+from pmnar.detection import class_counts, detection_metrics, samples_table, write_samples
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.checkpoint import finished_epochs
 from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.quiet import quieten
 
-PER_CLASS = ("weight_class_", "recall_class_")
+METRICS = Path("metrics.csv")
 
 
 class RunTables(Checkpoint):
-    """Writes `metrics.csv` each epoch and `samples.parquet` and `summary.json` at the end.
+    """Writes `metrics.csv` and `classes.csv` each epoch, and at the end the rest.
+
+    That is `samples.parquet` and `summary.json`.
 
     Args:
         folder: the run folder.
@@ -43,6 +47,7 @@ class RunTables(Checkpoint):
         self.folder, self.facts, self.threshold = folder, dict(facts), threshold
         self.samples = dict(samples)
         self.rows: list[Row] = []
+        self._metrics, self._classes = AppendedTable(folder / METRICS), ClassesTable(folder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Silence in a spawned rank what is silenced here, before anything is said there."""
@@ -54,7 +59,11 @@ class RunTables(Checkpoint):
     ) -> None:
         """Keep the rows of a resumed run up to its checkpoint."""
         done = finished_epochs(checkpoint)
-        self.rows = [r for r in read_rows(self.folder / "metrics.csv") if r["epoch"] <= done]
+        if trainer.is_global_zero:
+            move_older_columns(self.folder, as_method(pl_module).class_names)
+        self.rows = [r for r in read_rows(self.folder / METRICS) if r["epoch"] <= done]
+        for table in (self._metrics, self._classes):
+            table.go_back(done)
         if trainer.is_global_zero and len(self.rows) < done:
             rank_zero_warn(
                 f"metrics.csv has {len(self.rows)} of the {done} epochs that are behind this run: "
@@ -71,11 +80,14 @@ class RunTables(Checkpoint):
         method = as_method(pl_module)
         self.rows.append(dict(method.record))
         for name, value in method.record.items():
-            if name != "epoch" and not name.startswith(PER_CLASS):
+            if name != "epoch":
                 on_bar = name in SHOWN
                 pl_module.log(name, value, prog_bar=on_bar, rank_zero_only=True, batch_size=1)
         if trainer.is_global_zero:
-            write_rows(self.folder / "metrics.csv", self.rows)
+            # In this order: rows of classes that are ahead are left out by a resumed run.
+            epoch = trainer.current_epoch + 1
+            self._classes.append(class_rows(epoch, method.by_class, method.class_names))
+            self._metrics.append(self.rows[-1:])
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what describes the finished run."""
@@ -87,8 +99,9 @@ class RunTables(Checkpoint):
         measured = {name: value.cpu() for name, value in method.measure().items()}
         if not trainer.is_global_zero:
             return
+        given = method.labels.cpu()
         table = samples_table(
-            given=method.labels.cpu(),
+            given=given,
             confidence=measured["confidence_first"],
             suggested=measured["prediction_first"],
             suggested_confidence=measured["top_first"],
@@ -98,26 +111,36 @@ class RunTables(Checkpoint):
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
-        write_text(self.folder / "summary.json", json.dumps(self.summary(method), indent=2) + "\n")
+        found = self.summary(method) | self._found(measured, given, method.class_names)
+        write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
+
+    def _found(
+        self, measured: Mapping[str, Tensor], given: Tensor, class_names: Sequence[str]
+    ) -> dict[str, Any]:
+        """What the final networks say of the training samples."""
+        counts = class_counts(measured["prediction_first"], given, len(class_names))
+        true, confidence = self.samples.get("true"), measured["confidence_first"]
+        return {
+            "detection": detection_metrics(confidence, given, true, self.threshold),
+            "lost_classes": [class_names[k] for k in counts.lost],
+        }
 
     def summary(self, method: NoisyLabelMethod) -> dict[str, Any]:
-        """The figures of the run, with what they must be published with."""
+        """The numbers of the run's epochs, with what they must be published with."""
         last = self.rows[-1]
         seconds = {
             "total": sum(row["seconds"] for row in self.rows),
             "per_epoch": sum(row["seconds"] for row in self.rows) / len(self.rows),
             "reweighting": sum(row["seconds_reweighting"] for row in self.rows),
         }
-        detection = {k.removeprefix("detection_"): v for k, v in last.items() if "detection_" in k}
         return self.facts | {
             "accuracy": _accuracies(self.rows, method.output_names, ""),
             **{
                 f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")
                 for split in method.test_names[1:]
             },
-            "recall_per_class": _of_each(self.rows, "recall_class_", method.class_names),
-            "weight_per_class": _of_each(self.rows, "weight_class_", method.class_names),
-            "detection": {"threshold": self.threshold, **detection},
+            "recall_per_class": self._classes.summaries("recall", method.class_names),
+            "weight_per_class": self._classes.summaries("weight", method.class_names),
             "epochs": int(last["epoch"]),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
@@ -138,11 +161,3 @@ def _accuracies(
     rows: Sequence[Row], outputs: Sequence[str], suffix: str
 ) -> dict[str, dict[str, float]]:
     return {name: summarise(rows, f"accuracy_{name}{suffix}") for name in outputs}
-
-
-def _of_each(
-    rows: Sequence[Row], prefix: str, class_names: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Best, last and mean of last 10 of a per-class column, by class name; empty without it."""
-    found = (summarise(rows, f"{prefix}{k}") for k in range(len(class_names)))
-    return {name: values for name, values in zip(class_names, found, strict=True) if values}

@@ -1,5 +1,6 @@
 """Finding mislabelled samples: metrics, the threshold curve and the table of samples."""
 
+from pmnar.detection.classes import ClassCounts, class_counts, describe_lost
 from pmnar.detection.metrics import ClassTable, detection_metrics, f1_curve, is_called, per_class
 from pmnar.detection.samples import (
     most_suspicious,
@@ -10,7 +11,10 @@ from pmnar.detection.samples import (
 )
 
 __all__ = [
+    "ClassCounts",
     "ClassTable",
+    "class_counts",
+    "describe_lost",
     "detection_metrics",
     "f1_curve",
     "is_called",

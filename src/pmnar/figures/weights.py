@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "weight_class_"
+Source: TypeAlias = "Mapping[int, float] | Metrics | pa.Table"
 MOST_NAMED = 25  # more bars than this are sorted, and only the lowest named
 
 
-def weights_per_class(source: Metrics | pa.Table, class_names: Sequence[str] = ()) -> Figure:
+def weights_per_class(source: Source, class_names: Sequence[str] = ()) -> Figure:
     """Mean weight of the samples of each given class: a class near zero is not learned from.
 
     Args:
-        source: `metrics.csv` (its last epoch) or `samples.parquet`.
+        source: mean weights by label, as `classes.csv` has them; or `samples.parquet`; or the
+            `metrics.csv` of an older run, of which the last epoch counts.
         class_names: names by label; numbers stand in for missing ones.
 
     Raises:
@@ -85,11 +87,10 @@ def _many_bars(
     return figure
 
 
-def _class_means(source: Metrics | pa.Table) -> dict[int, float]:
+def _class_means(source: Source) -> dict[int, float]:
     """Mean weight by given class, of the classes that have samples."""
     if isinstance(source, Mapping):
-        found = {int(n.removeprefix(PREFIX)): c for n, c in source.items() if n.startswith(PREFIX)}
-        return {k: c[~np.isnan(c)][-1] for k, c in sorted(found.items())}
+        return dict(sorted(_from_columns(source).items()))
     if "weight" not in source.column_names:
         return {}
     means = source.group_by("given_label").aggregate([("weight", "mean")]).sort_by("given_label")
@@ -97,6 +98,16 @@ def _class_means(source: Metrics | pa.Table) -> dict[int, float]:
     return dict(zip(labels, values, strict=True))
 
 
-def has_weights(source: Metrics | pa.Table) -> bool:
+def _from_columns(source: Mapping[int, float] | Metrics) -> dict[int, float]:
+    found = {}
+    for key, value in source.items():
+        if isinstance(key, int) and not isinstance(value, np.ndarray):
+            found[key] = value
+        elif isinstance(key, str) and isinstance(value, np.ndarray) and key.startswith(PREFIX):
+            found[int(key.removeprefix(PREFIX))] = value[~np.isnan(value)][-1]
+    return found
+
+
+def has_weights(source: Source) -> bool:
     """Whether the classes have weights other than the 1 of plain training and of the warm-up."""
     return any(mean != 1 for mean in _class_means(source).values())

@@ -7,6 +7,7 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pmnar.callbacks.classes_table import class_rows
 from pmnar.detection import detection_metrics
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
@@ -55,7 +56,9 @@ def evaluate(cfg: DictConfig) -> Result:
             for suffix in ("", *(f"_{split}" for split in data.test_names[1:]))
         },
         "recall_per_class": {
-            name: found[f"recall_class_{k}"] for k, name in enumerate(data.class_names)
+            row["name"]: row["recall"]
+            for row in class_rows(checkpoint["epoch"] + 1, method.by_class, data.class_names)
+            if "recall" in row
         },
         "detection": detection_metrics(confidence, method.labels.cpu(), true, threshold),
     }

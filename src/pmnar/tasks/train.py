@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.callbacks.detection import DetectionMonitor
+from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
@@ -200,7 +201,8 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
     }
-    return [DetectionMonitor(true, threshold), RunTables(folder, facts, samples, threshold)]
+    tables = RunTables(folder, facts, samples, threshold)
+    return [DetectionMonitor(true, threshold), LostClasses(), tables]
 
 
 def announce(
