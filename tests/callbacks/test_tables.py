@@ -108,7 +108,18 @@ def test_the_table_of_samples_describes_the_final_networks(tmp_path: Path) -> No
     weights = method.weights
     assert weights is not None
     assert columns["weight"] == weights.tolist()
-    assert columns["mislabelled"] == [value < 0.5 for value in columns["confidence"]]
+    other = [
+        a != b for a, b in zip(columns["suggested_label"], columns["given_label"], strict=True)
+    ]
+    called = [value < 0.5 for value in columns["confidence"]]
+    assert columns["mislabelled"] == [a and b for a, b in zip(called, other, strict=True)]
+    assert columns["unsure"] == [a and not b for a, b in zip(called, other, strict=True)]
+    found = summary(tmp_path)
+    assert (found["suspects"], found["unsure"]) == (
+        sum(columns["mislabelled"]),
+        sum(columns["unsure"]),
+    )
+    assert found["suspects"] + found["unsure"] == sum(called)
 
 
 def test_a_run_that_stops_early_leaves_no_summary(tmp_path: Path) -> None:

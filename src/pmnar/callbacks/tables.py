@@ -15,7 +15,13 @@ from pmnar.callbacks.classes_table import ClassesTable, class_rows, move_older_c
 from pmnar.callbacks.detection import as_method
 from pmnar.callbacks.metrics_table import AppendedTable, Row, read_rows, summarise
 from pmnar.callbacks.progress import SHOWN
-from pmnar.detection import class_counts, detection_metrics, samples_table, write_samples
+from pmnar.detection import (
+    class_counts,
+    detection_metrics,
+    find_suspects,
+    samples_table,
+    write_samples,
+)
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.checkpoint import finished_epochs
@@ -122,6 +128,7 @@ class RunTables(Checkpoint):
         true, confidence = self.samples.get("true"), measured["confidence_first"]
         return {
             "detection": detection_metrics(confidence, given, true, self.threshold),
+            **find_suspects(confidence, given, measured["prediction_first"], self.threshold).counts,
             "lost_classes": [class_names[k] for k in counts.lost],
         }
 

@@ -9,14 +9,17 @@ from pmnar.detection.samples import (
     threshold_of,
     write_samples,
 )
+from pmnar.detection.suspects import Suspects, find_suspects
 
 __all__ = [
     "ClassCounts",
     "ClassTable",
+    "Suspects",
     "class_counts",
     "describe_lost",
     "detection_metrics",
     "f1_curve",
+    "find_suspects",
     "is_called",
     "most_suspicious",
     "per_class",

@@ -24,7 +24,7 @@ Cell = tuple[float, float, float, float]
 
 
 def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Figure:
-    """The samples most likely mislabelled, each over "given → suggested".
+    """The suspects least believed, each over "given → suggested".
 
     Args:
         samples: the table of all samples.
@@ -32,11 +32,11 @@ def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Fi
         names: K class names.
 
     Raises:
-        InputError: no sample is called mislabelled, or M is not the number of such samples.
+        InputError: no sample is a suspect, or M is not the number of such samples.
     """
     rows = most_suspicious(samples, max(len(images), 1)).to_pylist()
     if len(rows) != len(images) or not rows:
-        raise InputError(f"got {len(images)} images for {len(rows)} samples called mislabelled")
+        raise InputError(f"got {len(images)} images for {len(rows)} samples to look at")
     figure, cells = _sheet(len(rows))
     canvas = figure.add_axes((0, 0, 1, 1), autoscale_on=False)
     canvas.axis("off")

@@ -48,7 +48,7 @@ CAPTIONS = {
     ),
     "suspicious": (
         "The most suspicious samples",
-        "The samples whose given label (grey) the network believes least, with the label it "
+        "The suspects whose given label (grey) the network believes least, with the label it "
         "suggests after the arrow; where the true label is known and differs from the "
         "suggestion, it stands below.",
     ),
@@ -59,8 +59,10 @@ ABOUT_ACCURACY = (
     "with other best epochs only."
 )
 ABOUT_DETECTION = (
-    "A training sample is called mislabelled when the confidence in its given label is below the "
-    "threshold. Mislabelled is the positive class; noise rates are in percent."
+    "A training sample is called wrong when the confidence in its given label is below the "
+    "threshold: the measures and the estimated noise (noise rates are in percent) are of these; "
+    "positive means mislabelled. Each of them is a suspect, if the network suggests another class, "
+    "or else it is unsure of all classes."
 )
 ABOUT_SAMPLES = "All samples are in samples.parquet."
 DETECTION = (
@@ -72,6 +74,7 @@ DETECTION = (
     ("estimated_noise_rate", "estimated noise", percent),
     ("actual_noise_rate", "actual noise", percent),
 )
+COUNTS = ("suspects", "unsure")
 SUSPECT = (
     ("index", "index", text_of),
     ("given_name", "given", text_of),
@@ -169,7 +172,8 @@ def _detection(summary: Summary) -> list[str]:
     if not lookup(summary, "detection"):
         return []
     cells = [show(lookup(summary, "detection", key)) for key, _, show in DETECTION]
-    columns = [label for _, label, _ in DETECTION]
+    cells += [text_of(lookup(summary, key)) for key in COUNTS]
+    columns = [*(label for _, label, _ in DETECTION), *COUNTS]
     shown = table(columns, [cells], numeric=columns)
     return [heading("Wrong labels found"), shown, paragraph(ABOUT_DETECTION, soft=True)]
 
@@ -188,7 +192,7 @@ def _suspects(run: Path) -> list[str]:
         return []
     kept = [column for column in SUSPECT if column[0] in worst[0]]
     rows = [[show(row[key]) for key, _, show in kept] for row in worst]
-    note = f"The {len(rows)} training samples whose given label the network believes least."
+    note = f"The {len(rows)} suspects whose given label the network believes least."
     shown = table([label for _, label, _ in kept], rows, numeric=NUMERIC)
     return [heading("Samples to look at"), paragraph(f"{note} {ABOUT_SAMPLES}", soft=True), shown]
 

@@ -119,19 +119,24 @@ def _truth_known(summary: Mapping[str, Any]) -> bool:
     return "actual_rate" in summary["noise"]
 
 
+def describe_suspects(summary: Mapping[str, Any]) -> str:
+    """How many labels look wrong, and of how many more the network is unsure of all classes."""
+    samples, unsure = summary["samples"], summary.get("unsure", 0)
+    # A run of before they were told apart has the share of both.
+    both = round(summary["detection"]["estimated_noise_rate"] * samples)
+    count = summary.get("suspects", both)
+    found = f"{count:,} of {samples:,} training labels look wrong ({percent(count / samples)})"
+    also = f", of {unsure:,} more the network is unsure" if unsure else ""
+    return f"{found}{also}; samples.parquet names them"
+
+
 def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
     """The tables of one or several runs on the same labels, and where their files are."""
     CONSOLE.print(accuracy_table(summaries))
     if any(_truth_known(summary) for summary in summaries):
         CONSOLE.print(detection_table(summaries))
-    else:
-        for summary in summaries:
-            share = summary["detection"]["estimated_noise_rate"]
-            count = round(share * summary["samples"])
-            say(
-                f"{summary['method']}: {count:,} of {summary['samples']:,} training labels look "
-                f"wrong ({percent(share)}); samples.parquet names them"
-            )
+    for summary in summaries:
+        say(f"{summary['method']}: {describe_suspects(summary)}")
     for summary in summaries:
         seconds = summary["seconds"]
         say(

@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pmnar.callbacks.classes_table import class_rows
-from pmnar.detection import detection_metrics
+from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
@@ -25,7 +25,7 @@ def evaluate(cfg: DictConfig) -> Result:
 
     Returns:
         `accuracy` by output (and `accuracy_<split>` for further test splits), `recall_per_class`
-        of the first network, `detection`, `epochs`, `method` and `run`.
+        of the first network, `detection`, `suspects`, `unsure`, `epochs`, `method` and `run`.
     """
     quieten()
     if cfg.run is None:
@@ -41,7 +41,8 @@ def evaluate(cfg: DictConfig) -> Result:
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
-    confidence = method.measure()["confidence_first"].cpu()
+    measured = {name: values.cpu() for name, values in method.measure().items()}
+    confidence, given = measured["confidence_first"], method.labels.cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
     threshold = config.detection.threshold
     found = dict(method.record)
@@ -60,7 +61,8 @@ def evaluate(cfg: DictConfig) -> Result:
             for row in class_rows(checkpoint["epoch"] + 1, method.by_class, data.class_names)
             if "recall" in row
         },
-        "detection": detection_metrics(confidence, method.labels.cpu(), true, threshold),
+        "detection": detection_metrics(confidence, given, true, threshold),
+        **find_suspects(confidence, given, measured["prediction_first"], threshold).counts,
     }
 
 
