@@ -33,9 +33,8 @@ def test_a_list_of_paths_and_names_is_trained_on(
     run: Run, folder: tuple[str, ...], tmp_path: Path
 ) -> None:
     images = sorted((tmp_path / "images" / "train").rglob("*.png"), reverse=True)
-    wanted = {
-        image.relative_to(tmp_path / "images"): f"class{k % 3}" for k, image in enumerate(images)
-    }
+    paths = [image.relative_to(tmp_path / "images") for image in images]
+    wanted = {path: f"class{k % 3}" for k, path in enumerate(paths)}
     rows = ["path,label", *(f"{path.as_posix()},{name}" for path, name in wanted.items())]
     (tmp_path / "mine.csv").write_text("\n".join(rows))
     made = run(*folder, "noise=file", f"noise.path={tmp_path / 'mine.csv'}")
