@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pmnar.detection import most_suspicious, read_samples
 from pmnar.errors import InputError
+from pmnar.figures.lettering import lettering
 from pmnar.figures.page import (
     UNKNOWN,
     code,
@@ -64,6 +65,9 @@ ABOUT_DETECTION = (
     "positive means mislabelled. Each of them is a suspect, if the network suggests another class, "
     "or else it is unsure of all classes."
 )
+ABOUT_NUMBERS = (
+    "No installed font has all letters of these names; the figures show the classes' numbers."
+)
 ABOUT_SAMPLES = "All samples are in samples.parquet."
 DETECTION = (
     ("threshold", "threshold", text_of),
@@ -105,7 +109,7 @@ def write_report(run: Path) -> Path:
     title = _title(summary) or run.name
     body = [heading(title, 1), paragraph(f"Run {_folder(run, summary)}", soft=True)]
     body += _what(summary) + _accuracy(summary) + _detection(summary)
-    body += _figures(run) + _suspects(run) + _next(run, summary)
+    body += _figures(run, summary) + _suspects(run) + _next(run, summary)
     path = run / "report.html"
     write_text(path, page(title, body))
     return path
@@ -178,10 +182,19 @@ def _detection(summary: Summary) -> list[str]:
     return [heading("Wrong labels found"), shown, paragraph(ABOUT_DETECTION, soft=True)]
 
 
-def _figures(run: Path) -> list[str]:
+def _figures(run: Path, summary: Summary) -> list[str]:
     files = {name: run / "figures" / f"{name}.png" for name in CAPTIONS}
     found = [picture(files[n], *CAPTIONS[n]) for n in CAPTIONS if files[n].is_file()]
-    return [heading("Figures"), *found] if found else []
+    return [heading("Figures"), *found, *_legend(summary)] if found else []
+
+
+def _legend(summary: Summary) -> list[str]:
+    """The names of classes that the figures have numbers for."""
+    names = lookup(summary, "class_names")
+    numbered = lettering([str(n) for n in names]).numbered if isinstance(names, list) else {}
+    rows = [[f"#{k}", name] for k, name in numbered.items()]
+    legend = [paragraph(ABOUT_NUMBERS, soft=True), table(("number", "class"), rows, ())]
+    return legend if rows else []
 
 
 def _suspects(run: Path) -> list[str]:
