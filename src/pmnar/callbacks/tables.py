@@ -38,7 +38,7 @@ class RunTables(Checkpoint):
 
     Args:
         folder: the run folder.
-        facts: what `summary.json` holds beyond the figures (names, seeds, noise).
+        about: what `summary.json` says of the run beside its numbers (names, seeds, noise).
         samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
         threshold: of the detection.
     """
@@ -46,11 +46,11 @@ class RunTables(Checkpoint):
     def __init__(
         self,
         folder: Path,
-        facts: Mapping[str, Any],
+        about: Mapping[str, Any],
         samples: Mapping[str, Any],
         threshold: float = 0.5,
     ) -> None:
-        self.folder, self.facts, self.threshold = folder, dict(facts), threshold
+        self.folder, self.about, self.threshold = folder, dict(about), threshold
         self.samples = dict(samples)
         self.rows: list[Row] = []
         self._metrics, self._classes = AppendedTable(folder / METRICS), ClassesTable(folder)
@@ -90,10 +90,10 @@ class RunTables(Checkpoint):
                 on_bar = name in SHOWN
                 pl_module.log(name, value, prog_bar=on_bar, rank_zero_only=True, batch_size=1)
         if trainer.is_global_zero:
-            # In this order: rows of classes that are ahead are left out by a resumed run.
+            # A kill in between does no harm: a resumed run goes by its checkpoint, made after both.
             epoch = trainer.current_epoch + 1
-            self._classes.append(class_rows(epoch, method.by_class, method.class_names))
             self._metrics.append(self.rows[-1:])
+            self._classes.append(class_rows(epoch, method.by_class, method.class_names))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what describes the finished run."""
@@ -140,7 +140,7 @@ class RunTables(Checkpoint):
             "per_epoch": sum(row["seconds"] for row in self.rows) / len(self.rows),
             "reweighting": sum(row["seconds_reweighting"] for row in self.rows),
         }
-        return self.facts | {
+        return self.about | {
             "accuracy": _accuracies(self.rows, method.output_names, ""),
             **{
                 f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")

@@ -10,10 +10,10 @@ from pmnar.figures.lettering import lettering
 from pmnar.figures.page import (
     UNKNOWN,
     code,
-    facts,
     heading,
     number,
     page,
+    pairs,
     paragraph,
     percent,
     picture,
@@ -149,7 +149,7 @@ def _what(summary: Summary) -> list[str]:
         ("versions", text_of(lookup(summary, "versions"))),
         ("hardware", text_of(lookup(summary, "hardware"))),
     ]
-    return [heading("What was run"), facts(rows)]
+    return [heading("What was run"), pairs(rows)]
 
 
 def _noise(summary: Summary) -> str:

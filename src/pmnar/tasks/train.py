@@ -185,7 +185,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "actual_rate": labels.actual_rate,
         "seed": labels.seed,
     }
-    facts = {
+    about = {
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "network": plain(cfg.network),
@@ -201,7 +201,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
     }
-    tables = RunTables(folder, facts, samples, threshold)
+    tables = RunTables(folder, about, samples, threshold)
     return [DetectionMonitor(true, threshold), LostClasses(), tables]
 
 
