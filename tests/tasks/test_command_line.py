@@ -98,6 +98,9 @@ def test_evaluate_gives_the_last_epochs_figures_exactly(
     assert found["recall_per_class"] == recalls
     summary = json.loads((folder / "summary.json").read_text())
     assert found["detection"] == summary["detection"]
+    assert [found[key] for key in ("suspects", "unsure")] == [
+        summary[key] for key in ("suspects", "unsure")
+    ]
     if method == "pmnar":
         assert found["detection"]["recall"] == float(last["detection_recall"])
     assert (found["epochs"], found["method"], found["run"]) == (3, method, str(folder))

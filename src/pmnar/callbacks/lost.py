@@ -25,7 +25,7 @@ class LostClasses(Checkpoint):
         if method.measurement is None:
             return
         prediction = method.measure()["prediction_first"]
-        counts = class_counts(prediction.cpu(), method.labels.cpu(), method.num_classes)
+        counts = class_counts(prediction, method.labels, method.num_classes)
         method.by_class |= {
             "given": counts.given,
             "predicted": counts.predicted,

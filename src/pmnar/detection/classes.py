@@ -40,10 +40,10 @@ class ClassCounts:
 
 
 def class_counts(prediction: Tensor, given: Tensor, num_classes: int) -> ClassCounts:
-    """Counts of each class among predictions and given labels, int64 `[N]` in [0, K)."""
+    """Counts on the CPU of each class in predictions and given labels, int64 `[N]` in [0, K)."""
     right = given[prediction == given]
     counted = (given, prediction, right)
-    return ClassCounts(*(torch.bincount(each, minlength=num_classes) for each in counted))
+    return ClassCounts(*(torch.bincount(each, minlength=num_classes).cpu() for each in counted))
 
 
 def describe_lost(counts: ClassCounts, lost: Sequence[int], class_names: Sequence[str]) -> str:

@@ -59,6 +59,10 @@ ABOUT_ACCURACY = (
     "untrusted folder, so do these. The best epoch is chosen on that same test set: compare it "
     "with other best epochs only."
 )
+ABOUT_LOST = (
+    "Lost classes, which the first network predicts for under a tenth of as many training samples "
+    "as are given them (classes.csv follows every class):"
+)
 ABOUT_DETECTION = (
     "A training sample is called wrong when the confidence in its given label is below the "
     "threshold: the measures and the estimated noise (noise rates are in percent) are of these; "
@@ -169,7 +173,9 @@ def _accuracy(summary: Summary) -> list[str]:
     keys = ("best", "last", "mean_last_10")
     rows = [[n, *(percent(lookup(summary, "accuracy", n, k)) for k in keys)] for n in kept]
     shown = table(columns, rows, numeric=columns[1:])
-    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True)]
+    lost = lookup(summary, "lost_classes")
+    warning = [paragraph(f"{ABOUT_LOST} {text_of(lost)}.")] if lost else []
+    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True), *warning]
 
 
 def _detection(summary: Summary) -> list[str]:

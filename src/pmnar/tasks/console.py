@@ -13,6 +13,8 @@ from pmnar.names import HELD_OUT
 CONSOLE = Console(highlight=False, soft_wrap=True)
 ERRORS = Console(highlight=False, soft_wrap=True, stderr=True)
 ACCURACIES = ("best", "last", "mean_last_10")
+SHOWN = 8
+"""How many classes a line names."""
 NOISY = f"_{HELD_OUT}"
 
 
@@ -130,6 +132,12 @@ def describe_suspects(summary: Mapping[str, Any]) -> str:
     return f"{found}{also}; samples.parquet names them"
 
 
+def describe_lost(lost: Sequence[str], num_classes: int) -> str:
+    """Which classes the first network has all but stopped predicting: the first few."""
+    named = ", ".join(lost[:SHOWN]) + (", …" if len(lost) > SHOWN else "")
+    return f"hardly predicts {len(lost):,} of {num_classes:,} classes: {named} (see classes.csv)"
+
+
 def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
     """The tables of one or several runs on the same labels, and where their files are."""
     CONSOLE.print(accuracy_table(summaries))
@@ -137,6 +145,8 @@ def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
         CONSOLE.print(detection_table(summaries))
     for summary in summaries:
         say(f"{summary['method']}: {describe_suspects(summary)}")
+        if lost := summary.get("lost_classes"):
+            say(f"{summary['method']}: {describe_lost(lost, len(summary['class_names']))}")
     for summary in summaries:
         seconds = summary["seconds"]
         say(
