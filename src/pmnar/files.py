@@ -65,8 +65,8 @@ def append_text(path: Path, text: str) -> None:
         WriteError: the disk is full, the folder cannot be written to, and the like.
     """
     try:
-        with path.open("a", encoding="utf-8", errors=LOSSLESS) as file:
-            file.write(text)
+        with path.open("ab") as file:
+            file.write(text.encode("utf-8", LOSSLESS))  # at once: who reads meanwhile sees all
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
