@@ -43,7 +43,7 @@ class FromFile:
             InputError: no such file, or labels of another data set or of other samples.
         """
         path = Path(self.path)
-        if is_list(path):
+        if not path.is_dir() and is_list(path):
             return self._listed(path, clean)
         stored = NoisyLabels.load(path / "labels.npz" if path.is_dir() else path).whole()
         for what, found, wanted in (
