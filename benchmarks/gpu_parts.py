@@ -18,9 +18,9 @@ from benchmarks.gpu_place import Place, batches, requests
 from benchmarks.measure import Result, stored
 from benchmarks.overhead import Contest
 from benchmarks.runs import configuration, inside
+from pmnar.callbacks.metrics_table import read_rows
 from pmnar.methods import NoisyLabelMethod
 from pmnar.methods.evaluation import confidence_and_prediction
-from pmnar.runtime.metrics_table import read_rows
 from pmnar.runtime.run_folder import CONFIG
 from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.resume import resume

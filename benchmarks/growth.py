@@ -16,6 +16,7 @@ CLASSES = (10, 100, 1_000)
 TEST_IMAGES = 512
 PARTS = {
     "DetectionMonitor": "detection",
+    "LostClasses": "lost classes",
     "RunTables": "metrics.csv and logger",
     "RunCheckpoint": "checkpoint",
 }

@@ -21,8 +21,8 @@ from unittest import mock
 import torch
 
 from pmnar import files
+from pmnar.callbacks import tables
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime import callbacks
 from pmnar.tasks import cli
 
 PLACE, NUMBER, VALUE = (os.environ.get("FAULT") or "none:0:0").split(":")
@@ -110,7 +110,7 @@ def on_train_epoch_start(self: NoisyLabelMethod) -> None:
 for place, name, stand_in in (
     (torch, "save", save),
     (files, "sync", sync),
-    (callbacks, "write_text", write_text),
+    (tables, "write_text", write_text),
     (NoisyLabelMethod, "on_train_epoch_start", on_train_epoch_start),
 ):
     mock.patch.object(place, name, stand_in).start()

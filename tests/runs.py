@@ -50,13 +50,15 @@ def summary_of(folder: Path) -> dict[str, Any]:
 def unequal(one: Path, other: Path) -> list[str]:
     """Where two finished runs differ.
 
-    Networks, per-sample state, optimiser, schedule, progress; the rows of `metrics.csv`, the
-    summary, the samples, the labels.
+    Networks, per-sample state, optimiser, schedule, progress; the rows of `metrics.csv`,
+    `classes.csv`, the summary, the samples, the labels.
     """
     first, second = content(one), content(other)
     found = differences({k: first[k] for k in STATE}, {k: second[k] for k in STATE}, "checkpoint")
     found += differences(rows_of(one), rows_of(other), "metrics")
     found += differences(summary_of(one), summary_of(other), "summary")
+    by_class = [(folder / "classes.csv").read_bytes() for folder in (one, other)]
+    found += [] if by_class[0] == by_class[1] else ["classes"]
     tables = [pq.read_table(folder / "samples.parquet") for folder in (one, other)]
     found += [] if tables[0].equals(tables[1]) else ["samples"]
     labels = [NoisyLabels.load(folder / "labels.npz") for folder in (one, other)]

@@ -23,15 +23,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "detection": LOW,
     "methods": LOW | {"data"},
     "figures": LOW | {"detection"},
-    "runtime.callbacks": LOW | {"data", "detection", "methods"},
-    "tasks": LOW | {"data", "detection", "methods", "figures", "runtime.callbacks"},
+    "callbacks": LOW | {"data", "detection", "figures", "methods"},
+    "tasks": LOW | {"data", "detection", "methods", "figures", "callbacks"},
 }
 """For each room, the rooms that it may import beside itself."""
 
 
 def room(module: str) -> str:
-    """`data.sources.cifar` → `data`; the callbacks, which watch methods, are a room apart."""
-    return module if module == "runtime.callbacks" else module.split(".")[0]
+    """`data.sources.cifar` → `data`."""
+    return module.split(".")[0]
 
 
 def imports(file: str) -> Iterator[str]:
@@ -51,10 +51,7 @@ def name_of(file: str) -> str:
 def rooms_imported(file: str) -> set[str]:
     """The rooms of this library that a file imports."""
     own = {name.removeprefix("pmnar.") for name in imports(file) if name.startswith("pmnar.")}
-    return {
-        "runtime.callbacks" if name.startswith("runtime.callbacks") else name.split(".")[0]
-        for name in own
-    }
+    return {room(name) for name in own}
 
 
 def files_imported(file: str) -> set[str]:

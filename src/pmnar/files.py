@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pmnar.errors import WriteError
 
+LOSSLESS = "surrogateescape"
+"""How bytes that are no UTF-8 (in a folder's name, half a letter) are kept as they are."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -53,6 +56,32 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add `text` to the end of `path`, synced to disk; a crash may leave the beginning of it.
+
+    Raises:
+        WriteError: the disk is full, the folder cannot be written to, and the like.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(text.encode("utf-8", LOSSLESS))  # at once: who reads meanwhile sees all
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise WriteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def whole_lines(path: Path) -> Iterator[str]:
+    """The lines of a text that is appended to, without a last one that was cut off.
+
+    None where there is no file.
+    """
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8", errors=LOSSLESS) as file:
+        yield from (line for line in file if line.endswith("\n"))
 
 
 def remove_leftovers(folder: Path) -> None:

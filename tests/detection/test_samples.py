@@ -18,7 +18,7 @@ from pmnar.detection import (
 from pmnar.errors import InputError
 
 ALWAYS = ["index", "given_label", "given_name", "confidence", "suggested_label"]
-ALWAYS += ["suggested_name", "suggested_confidence", "mislabelled"]
+ALWAYS += ["suggested_name", "suggested_confidence", "mislabelled", "unsure"]
 
 
 def small(**others: object) -> pa.Table:

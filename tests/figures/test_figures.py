@@ -57,6 +57,16 @@ def test_all_figures_of_a_full_run(make_run: MakeRun) -> None:
     assert asked == worst["index"].to_pylist()
 
 
+def test_an_unfinished_run_s_weights_are_those_of_its_table_of_classes(make_run: MakeRun) -> None:
+    run = make_run()
+    for name in ("samples.parquet", "metrics.csv"):
+        (run / name).unlink()
+    (run / "classes.csv").write_text("epoch,class,name,weight\n1,0,a,0.5\n1,1,b,0.25\n")
+    assert [path.stem for path in write_figures(run)] == ["weights"]
+    (run / "classes.csv").write_text("epoch,class,name,recall\n1,0,a,0.5\n1,1,b,0.25\n")
+    assert write_figures(run) == []
+
+
 def test_figures_without_data_are_left_out(make_run: MakeRun) -> None:
     run = make_run(full=False)
     assert [path.stem for path in write_figures(run)] == ["accuracy", "confidence"]

@@ -1,5 +1,6 @@
 """The report: well-formed, escaped, self-contained, and silent about what is unknown."""
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -111,3 +112,17 @@ def test_values_as_text() -> None:
     )
     empty: list[object] = [None, "", {}, 0]
     assert [text_of(value) for value in empty] == ["–", "–", "–", "0"]
+
+
+def test_counts_and_lost_classes_are_those_of_the_summary(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Lost classes" not in report_of(run).text
+    path = run / "summary.json"
+    found = {"suspects": 727, "unsure": 11, "lost_classes": ["<b>cat</b>", "emu"]}
+    path.write_text(json.dumps(json.loads(path.read_text()) | found))
+    page = report_of(run)
+    assert "Lost classes" in page.text
+    assert ": <b>cat</b>, emu." in page.text
+    assert "actual noisesuspectsunsure" in page.text
+    cells = [f'<td class="number">{count}</td>' for count in (727, 11)]
+    assert "".join(cells) in (run / "report.html").read_text(encoding="utf-8")

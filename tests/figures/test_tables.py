@@ -7,7 +7,7 @@ import pytest
 
 from pmnar.errors import InputError
 from pmnar.figures import read_metrics, read_summary
-from pmnar.figures.tables import epochs_of, lookup
+from pmnar.figures.tables import epochs_of, lookup, read_class_weights
 
 
 def test_empty_cells_are_nan_and_empty_columns_absent(tmp_path: Path) -> None:
@@ -53,3 +53,15 @@ def test_lookup_of_what_is_absent_is_none() -> None:
     assert lookup(summary, "accuracy", "first", "best") == 0.9
     assert lookup(summary, "accuracy", "second", "best") is None
     assert lookup(summary, "noise", "name") is None
+
+
+def test_weights_of_classes_are_those_of_the_last_epoch(tmp_path: Path) -> None:
+    """Without a last line that a kill has cut off."""
+    path = tmp_path / "classes.csv"
+    path.write_text(
+        "epoch,class,name,recall,weight\n"
+        '1,0,"dog, hot",0.5,1.0\n1,1,cat,,1.0\n'
+        '2,0,"dog, hot",0.5,0.25\n2,1,cat,,\n3,0,"dog, hot",0.5,0.1'
+    )
+    assert read_class_weights(path) == {0: 0.25, 1: 1.0}
+    assert read_class_weights(tmp_path / "none.csv") == {}

@@ -69,6 +69,20 @@ def test_explicit_mapping_also_with_text_keys() -> None:
     assert class_map(text_keys, 3).tolist() == [0, 0, 2]
 
 
+def test_explicit_mapping_by_names() -> None:
+    names = ("cat", "dog", "emu")
+    assert class_map({"cat": "dog"}, 3, class_names=names).tolist() == [1, 1, 2]
+    assert class_map({"emu": 0, 1: "cat"}, 3, class_names=names).tolist() == [0, 0, 0]
+    # Text is a name first, a number is a number.
+    assert class_map({"2": "10"}, 3, class_names=("1", "10", "2")).tolist() == [0, 1, 1]
+    assert class_map({2: 1}, 3, class_names=("1", "10", "2")).tolist() == [0, 1, 1]
+    wanted = "got cat: cow, or names of classes; the names are cat, dog, emu$"
+    with pytest.raises(InputError, match=wanted):
+        class_map({"cat": "cow"}, 3, class_names=names)
+    with pytest.raises(InputError, match="to another one, got cat: 0"):
+        class_map({"cat": 0}, 3, class_names=names)
+
+
 @pytest.mark.parametrize(
     ("spec", "num_classes", "message"),
     [

@@ -31,7 +31,8 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return summary
 
 
-TABLES = {"config.yaml", "metrics.csv", "summary.json", "samples.parquet", "labels.npz", ".lock"}
+TABLES = {"config.yaml", "metrics.csv", "classes.csv", "summary.json", "samples.parquet"}
+TABLES |= {"labels.npz", ".lock"}
 FIGURES = {
     f"figures/{name}.png"
     for name in ("accuracy", "confidence", "detection", "weights", "suspicious")
@@ -68,8 +69,6 @@ COLUMNS = {
     "accuracy_first",
     "accuracy_second",
     "accuracy_ensemble",
-    *(f"recall_class_{k}" for k in range(10)),
-    *(f"weight_class_{k}" for k in range(10)),
 }
 AFTER_WARMUP = {
     "min_confidence_first",
@@ -142,13 +141,18 @@ def test_samples_agree_with_the_summary(short_run: Run) -> None:
     table, summary = pq.read_table(folder / "samples.parquet"), summary_of(folder)
     assert table.column_names == [
         *("index", "given_label", "given_name", "true_label", "confidence", "weight"),
-        *("suggested_label", "suggested_name", "suggested_confidence", "mislabelled"),
+        *("suggested_label", "suggested_name", "suggested_confidence", "mislabelled", "unsure"),
     ]
     column = {name: table[name].to_numpy() for name in table.column_names}
     assert len(table) == 200
     assert (np.diff(column["index"]) > 0).all()
     called = column["confidence"] < np.float32(0.5)
-    assert (called == column["mislabelled"]).all()
+    assert (called == (column["mislabelled"] | column["unsure"])).all()
+    same = column["suggested_label"] == column["given_label"]
+    assert (column["mislabelled"] == (called & ~same)).all()
+    assert not (column["mislabelled"] & column["unsure"]).any()
+    assert summary["suspects"] == column["mislabelled"].sum()
+    assert summary["unsure"] == column["unsure"].sum() > 0
     wrong = column["given_label"] != column["true_label"]
     hits = (called & wrong).sum()
     found = summary["detection"]
@@ -163,7 +167,6 @@ def test_samples_agree_with_the_summary(short_run: Run) -> None:
     assert found["precision"] * predicted == pytest.approx(found["recall"] * actual)
     # A suggestion is the most probable class, so it is at least as sure as the given label.
     assert (column["suggested_confidence"] >= column["confidence"]).all()
-    same = column["suggested_label"] == column["given_label"]
     assert (column["suggested_confidence"] == column["confidence"])[same].all()
     assert (column["weight"] >= 0).all()
     assert (column["weight"] < 1).all()

@@ -134,6 +134,8 @@ class NoisyDataModule(L.LightningDataModule):
             dataset=data.name,
             index=index.numpy(),
             images=train.images.numpy(),
+            class_names=tuple(data.class_names),
+            paths=None if train.paths is None else tuple(train.paths),
         )
         return inject(self.noise, clean, self.noise_seed, truth_known=data.labels_are_true)
 

@@ -1,5 +1,6 @@
 """Finding mislabelled samples: metrics, the threshold curve and the table of samples."""
 
+from pmnar.detection.classes import ClassCounts, class_counts, describe_lost
 from pmnar.detection.metrics import ClassTable, detection_metrics, f1_curve, is_called, per_class
 from pmnar.detection.samples import (
     most_suspicious,
@@ -8,11 +9,17 @@ from pmnar.detection.samples import (
     threshold_of,
     write_samples,
 )
+from pmnar.detection.suspects import Suspects, find_suspects
 
 __all__ = [
+    "ClassCounts",
     "ClassTable",
+    "Suspects",
+    "class_counts",
+    "describe_lost",
     "detection_metrics",
     "f1_curve",
+    "find_suspects",
     "is_called",
     "most_suspicious",
     "per_class",

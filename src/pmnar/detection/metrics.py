@@ -1,4 +1,7 @@
-"""Finding wrong labels by confidence; positive class = mislabelled."""
+"""Finding wrong labels by confidence; positive class = mislabelled.
+
+A sample is called wrong by its confidence alone, whatever is suggested for it; see `suspects`.
+"""
 
 from dataclasses import dataclass
 
@@ -23,7 +26,7 @@ class ClassTable:
     Attributes:
         count: samples given this class, int64 `[K]`.
         mean_weight: float64 `[K]`, NaN for a class without samples; None where no weights are.
-        called_share: share called mislabelled, float64 `[K]` in [0, 1], NaN as above.
+        called_share: share called wrong, float64 `[K]` in [0, 1], NaN as above.
     """
 
     count: Tensor
@@ -32,7 +35,7 @@ class ClassTable:
 
 
 def is_called(confidence: Tensor, threshold: float = 0.5) -> Tensor:
-    """Which samples are called mislabelled: confidence below the threshold, bool `[N]`."""
+    """Which samples are called wrong: confidence below the threshold, bool `[N]`."""
     if not 0 <= threshold <= 1:
         raise InputError(f"detection.threshold must be in [0, 1], got {threshold}")
     return confidence < threshold
@@ -47,7 +50,7 @@ def detection_metrics(
         confidence: probability of the given label, `[N]` in [0, 1].
         given: given labels, `[N]`.
         true: true labels `[N]`, or None where they are unknown.
-        threshold: a confidence below it calls a sample mislabelled, in [0, 1].
+        threshold: a confidence below it calls a sample wrong, in [0, 1].
 
     Returns:
         `threshold` and `estimated_noise_rate` (share called) always; `actual_noise_rate` where the
@@ -114,14 +117,14 @@ def per_class(
     num_classes: int,
     threshold: float = 0.5,
 ) -> ClassTable:
-    """Count, mean weight and share called mislabelled of every given class.
+    """Count, mean weight and share called wrong of every given class.
 
     Args:
         confidence: probability of the given label, `[N]` in [0, 1].
         given: given labels in [0, K), `[N]`.
         weights: sample weights `[N]`, or None where the method has none.
         num_classes: K.
-        threshold: a confidence below it calls a sample mislabelled, in [0, 1].
+        threshold: a confidence below it calls a sample wrong, in [0, 1].
 
     Raises:
         InputError: as `detection_metrics`.

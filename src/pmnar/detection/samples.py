@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from pmnar.detection.metrics import is_called
+from pmnar.detection.suspects import find_suspects
 from pmnar.errors import InputError
 from pmnar.files import replacing
 
@@ -46,11 +46,12 @@ def samples_table(
         weight: sample weights `[N]`, where the method has any.
         paths: N files, where there are any.
         index: position in the official training set, int64 `[N]`; by default 0 to N - 1.
-        threshold: a confidence below it calls a sample mislabelled; kept in the table's metadata.
+        threshold: a confidence below it calls a sample wrong; kept in the table's metadata.
 
     Returns:
         Columns `index`, `path`, `given_label`, `given_name`, `true_label`, `confidence`, `weight`,
-        `suggested_label`, `suggested_name`, `suggested_confidence`, `mislabelled`, in this order.
+        `suggested_label`, `suggested_name`, `suggested_confidence`, `mislabelled`, `unsure` (see
+        `suspects`), in this order.
         `path`, `true_label` and `weight` are absent where unknown. Labels are int64, confidences
         and weights float32.
 
@@ -61,6 +62,7 @@ def samples_table(
 
     names = pa.array(list(class_names), pa.string())
     row = pa.array(range(len(given)), pa.int64()) if index is None else _labels(index)
+    suspects = find_suspects(confidence, given, suggested, threshold)
     columns: dict[str, pa.Array | None] = {
         "index": row,
         "path": None if paths is None else pa.array(list(paths), pa.string()),
@@ -72,7 +74,8 @@ def samples_table(
         "suggested_label": _labels(suggested),
         "suggested_name": _names("suggested", suggested, names),
         "suggested_confidence": _floats(suggested_confidence),
-        "mislabelled": pa.array(is_called(confidence, threshold).cpu().numpy()),
+        "mislabelled": pa.array(suspects.mislabelled.cpu().numpy()),
+        "unsure": pa.array(suspects.unsure.cpu().numpy()),
     }
     known = {name: column for name, column in columns.items() if column is not None}
     for name, column in known.items():
@@ -110,12 +113,12 @@ def read_samples(path: Path) -> pa.Table:
 
 
 def threshold_of(table: pa.Table) -> float:
-    """The threshold below which the samples of this table were called mislabelled."""
+    """The threshold below which the samples of this table were called wrong."""
     return float((table.schema.metadata or {}).get(THRESHOLD, b"0.5"))
 
 
 def most_suspicious(table: pa.Table, count: int) -> pa.Table:
-    """At most `count` samples called mislabelled, the least confident in the given label first.
+    """At most `count` suspects (`mislabelled`), the least confident in the given label first.
 
     Equal confidences: the surest other suggestion first, then the lowest index.
     """

@@ -93,7 +93,7 @@ def confidence_histogram(samples: pa.Table) -> Figure:
     axes.set_ylim(bottom=0.7)
     axes.set_xlim(0, 1)
     threshold = threshold_of(samples)
-    mark(axes, threshold, f"called mislabelled below {threshold:g}")
+    mark(axes, threshold, f"called wrong below {threshold:g}")
     figure.legend(frameon=False, loc="outside upper left", ncols=2, fontsize=9)
     return figure
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pmnar.detection import most_suspicious
 from pmnar.errors import InputError
-from pmnar.figures.style import GREY, INK, VERMILION, new_figure, shorten
+from pmnar.figures.lettering import Lettering, left_to_right, lettering, shorten
+from pmnar.figures.style import GREY, INK, VERMILION, new_figure
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +25,7 @@ Cell = tuple[float, float, float, float]
 
 
 def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Figure:
-    """The samples most likely mislabelled, each over "given → suggested".
+    """The suspects least believed, each over "given → suggested".
 
     Args:
         samples: the table of all samples.
@@ -32,11 +33,12 @@ def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Fi
         names: K class names.
 
     Raises:
-        InputError: no sample is called mislabelled, or M is not the number of such samples.
+        InputError: no sample is a suspect, or M is not the number of such samples.
     """
     rows = most_suspicious(samples, max(len(images), 1)).to_pylist()
     if len(rows) != len(images) or not rows:
-        raise InputError(f"got {len(images)} images for {len(rows)} samples called mislabelled")
+        raise InputError(f"got {len(images)} images for {len(rows)} samples to look at")
+    letters = lettering(names)
     figure, cells = _sheet(len(rows))
     canvas = figure.add_axes((0, 0, 1, 1), autoscale_on=False)
     canvas.axis("off")
@@ -44,7 +46,7 @@ def worst_samples(samples: pa.Table, images: Tensor, names: Sequence[str]) -> Fi
     for cell, row, image in zip(cells, rows, images, strict=True):
         left, bottom = width * cell[0], height * cell[1]
         _show(canvas, image, left, bottom, width * cell[2], height * cell[3])
-        _caption(canvas, row, names, cell)
+        _caption(canvas, row, letters, cell)
     canvas.set(xlim=(0, width), ylim=(0, height))
     return figure
 
@@ -89,9 +91,9 @@ def _show(
     )
 
 
-def _caption(axes: Axes, row: dict[str, int], names: Sequence[str], cell: Cell) -> None:
+def _caption(axes: Axes, row: dict[str, int], letters: Lettering, cell: Cell) -> None:
     """Given and suggested name, and the true one where it is known and not the suggested."""
-    given, suggested = row["given_label"], row["suggested_label"]
+    given, suggested, names = row["given_label"], row["suggested_label"], letters.drawn
     lines = [
         (shorten(names[given], 15), GREY),
         (f"→ {shorten(names[suggested], 14)}", INK),
@@ -101,12 +103,13 @@ def _caption(axes: Axes, row: dict[str, int], names: Sequence[str], cell: Cell) 
         lines.append((f"truly {shorten(names[true], 12)}", VERMILION))
     for number, (text, colour) in enumerate(lines):
         axes.annotate(
-            text,
+            left_to_right(text),
             cell[:2],
             xycoords="figure fraction",
             xytext=(0, -3 - 10 * number),
             textcoords="offset points",
             color=colour,
+            fontfamily=letters.families,
             fontsize=8,
             va="top",
             parse_math=False,

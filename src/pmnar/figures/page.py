@@ -27,7 +27,7 @@ thead th { color: var(--soft); font-weight: 600; white-space: nowrap; }
 tbody th { font-weight: 400; color: var(--soft); }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .wide td { white-space: nowrap; }
-.facts td { overflow-wrap: anywhere; }
+.pairs td { overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0 2rem; }
 figure img { display: block; width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figcaption { margin-top: .5rem; }
@@ -69,10 +69,10 @@ def code(text: str) -> str:
     return f"<pre><code>{escape(text)}</code></pre>"
 
 
-def facts(rows: Sequence[tuple[str, str]]) -> str:
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
     """A table of names and values."""
     lines = [f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows]
-    return "\n".join(['<table class="facts"><tbody>', *lines, "</tbody></table>"])
+    return "\n".join(['<table class="pairs"><tbody>', *lines, "</tbody></table>"])
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str]) -> str:

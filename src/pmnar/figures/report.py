@@ -6,13 +6,14 @@ from pathlib import Path
 
 from pmnar.detection import most_suspicious, read_samples
 from pmnar.errors import InputError
+from pmnar.figures.lettering import lettering
 from pmnar.figures.page import (
     UNKNOWN,
     code,
-    facts,
     heading,
     number,
     page,
+    pairs,
     paragraph,
     percent,
     picture,
@@ -48,7 +49,7 @@ CAPTIONS = {
     ),
     "suspicious": (
         "The most suspicious samples",
-        "The samples whose given label (grey) the network believes least, with the label it "
+        "The suspects whose given label (grey) the network believes least, with the label it "
         "suggests after the arrow; where the true label is known and differs from the "
         "suggestion, it stands below.",
     ),
@@ -58,9 +59,18 @@ ABOUT_ACCURACY = (
     "untrusted folder, so do these. The best epoch is chosen on that same test set: compare it "
     "with other best epochs only."
 )
+ABOUT_LOST = (
+    "Lost classes, which the first network predicts for under a tenth of as many training samples "
+    "as are given them (classes.csv follows every class):"
+)
 ABOUT_DETECTION = (
-    "A training sample is called mislabelled when the confidence in its given label is below the "
-    "threshold. Mislabelled is the positive class; noise rates are in percent."
+    "A training sample is called wrong when the confidence in its given label is below the "
+    "threshold: the measures and the estimated noise (noise rates are in percent) are of these; "
+    "positive means mislabelled. Each of them is a suspect, if the network suggests another class, "
+    "or else it is unsure of all classes."
+)
+ABOUT_NUMBERS = (
+    "No installed font has all letters of these names; the figures show the classes' numbers."
 )
 ABOUT_SAMPLES = "All samples are in samples.parquet."
 DETECTION = (
@@ -72,6 +82,7 @@ DETECTION = (
     ("estimated_noise_rate", "estimated noise", percent),
     ("actual_noise_rate", "actual noise", percent),
 )
+COUNTS = ("suspects", "unsure")
 SUSPECT = (
     ("index", "index", text_of),
     ("given_name", "given", text_of),
@@ -102,7 +113,7 @@ def write_report(run: Path) -> Path:
     title = _title(summary) or run.name
     body = [heading(title, 1), paragraph(f"Run {_folder(run, summary)}", soft=True)]
     body += _what(summary) + _accuracy(summary) + _detection(summary)
-    body += _figures(run) + _suspects(run) + _next(run, summary)
+    body += _figures(run, summary) + _suspects(run) + _next(run, summary)
     path = run / "report.html"
     write_text(path, page(title, body))
     return path
@@ -142,7 +153,7 @@ def _what(summary: Summary) -> list[str]:
         ("versions", text_of(lookup(summary, "versions"))),
         ("hardware", text_of(lookup(summary, "hardware"))),
     ]
-    return [heading("What was run"), facts(rows)]
+    return [heading("What was run"), pairs(rows)]
 
 
 def _noise(summary: Summary) -> str:
@@ -162,22 +173,34 @@ def _accuracy(summary: Summary) -> list[str]:
     keys = ("best", "last", "mean_last_10")
     rows = [[n, *(percent(lookup(summary, "accuracy", n, k)) for k in keys)] for n in kept]
     shown = table(columns, rows, numeric=columns[1:])
-    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True)]
+    lost = lookup(summary, "lost_classes")
+    warning = [paragraph(f"{ABOUT_LOST} {text_of(lost)}.")] if lost else []
+    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True), *warning]
 
 
 def _detection(summary: Summary) -> list[str]:
     if not lookup(summary, "detection"):
         return []
     cells = [show(lookup(summary, "detection", key)) for key, _, show in DETECTION]
-    columns = [label for _, label, _ in DETECTION]
+    cells += [text_of(lookup(summary, key)) for key in COUNTS]
+    columns = [*(label for _, label, _ in DETECTION), *COUNTS]
     shown = table(columns, [cells], numeric=columns)
     return [heading("Wrong labels found"), shown, paragraph(ABOUT_DETECTION, soft=True)]
 
 
-def _figures(run: Path) -> list[str]:
+def _figures(run: Path, summary: Summary) -> list[str]:
     files = {name: run / "figures" / f"{name}.png" for name in CAPTIONS}
     found = [picture(files[n], *CAPTIONS[n]) for n in CAPTIONS if files[n].is_file()]
-    return [heading("Figures"), *found] if found else []
+    return [heading("Figures"), *found, *_legend(summary)] if found else []
+
+
+def _legend(summary: Summary) -> list[str]:
+    """The names of classes that the figures have numbers for."""
+    names = lookup(summary, "class_names")
+    numbered = lettering([str(n) for n in names]).numbered if isinstance(names, list) else {}
+    rows = [[f"#{k}", name] for k, name in numbered.items()]
+    legend = [paragraph(ABOUT_NUMBERS, soft=True), table(("number", "class"), rows, ())]
+    return legend if rows else []
 
 
 def _suspects(run: Path) -> list[str]:
@@ -188,7 +211,7 @@ def _suspects(run: Path) -> list[str]:
         return []
     kept = [column for column in SUSPECT if column[0] in worst[0]]
     rows = [[show(row[key]) for key, _, show in kept] for row in worst]
-    note = f"The {len(rows)} training samples whose given label the network believes least."
+    note = f"The {len(rows)} suspects whose given label the network believes least."
     shown = table([label for _, label, _ in kept], rows, numeric=NUMERIC)
     return [heading("Samples to look at"), paragraph(f"{note} {ABOUT_SAMPLES}", soft=True), shown]
 

@@ -67,12 +67,6 @@ def mark(axes: Axes, x: float, text: str) -> None:
     )
 
 
-def shorten(name: str, length: int) -> str:
-    """The name's first alternative ("shark, white shark" has two), cut to `length` characters."""
-    name = name.split(",")[0].strip()
-    return name if len(name) <= length else name[: length - 1].rstrip() + "…"
-
-
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG of 150 dots an inch; equal figures are equal files."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

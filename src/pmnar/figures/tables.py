@@ -2,12 +2,14 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmnar.errors import InputError
+from pmnar.files import whole_lines
 
 Metrics = dict[str, NDArray[np.float64]]
 Summary = dict[str, object]
@@ -21,16 +23,24 @@ def read_metrics(path: Path) -> Metrics:
     Raises:
         InputError: a cell is no number.
     """
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, restval="")
-        names, rows = list(reader.fieldnames or []), list(reader)
+    names, rows = _read(path)
+    cells = list(rows)
     columns = {
-        name: np.array([_number(row[name], path, name) for row in rows], np.float64)
+        name: np.array([_number(row[name], path, name) for row in cells], np.float64)
         for name in names
     }
     return {name: column for name, column in columns.items() if not np.isnan(column).all()}
+
+
+def read_class_weights(path: Path) -> dict[int, float]:
+    """Mean weight of each class that has one, by label, at the end of the table `classes.csv`.
+
+    Raises:
+        InputError: a cell is no number.
+    """
+    _, rows = _read(path)
+    kept = (row for row in rows if row.get("weight"))
+    return {int(row["class"]): _number(row["weight"], path, "weight") for row in kept}
 
 
 def read_summary(path: Path) -> Summary:
@@ -64,6 +74,12 @@ def epochs_of(metrics: Metrics) -> NDArray[np.float64]:
     """The epoch of each row, counted from 1 where the table has no such column."""
     rows = len(next(iter(metrics.values()))) if metrics else 0
     return metrics.get("epoch", np.arange(1, rows + 1, dtype=np.float64))
+
+
+def _read(path: Path) -> tuple[list[str], Iterable[dict[str, str]]]:
+    """The names of the columns, and the rows; without a last one that a kill has cut off."""
+    reader = csv.DictReader(whole_lines(path), restval="")
+    return list(reader.fieldnames or []), reader
 
 
 def _number(cell: str, path: Path, column: str) -> float:

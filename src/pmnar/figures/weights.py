@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmnar.errors import InputError
+from pmnar.figures.lettering import left_to_right, lettering, shorten
 from pmnar.figures.style import (
     BLUE,
     GREY,
@@ -16,7 +17,6 @@ from pmnar.figures.style import (
     mark,
     new_figure,
     plain,
-    shorten,
 )
 from pmnar.figures.tables import Metrics
 from pmnar.reweighting import STARVED
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "weight_class_"
+Source: TypeAlias = "Mapping[int, float] | Metrics | pa.Table"
 MOST_NAMED = 25  # more bars than this are sorted, and only the lowest named
 
 
-def weights_per_class(source: Metrics | pa.Table, class_names: Sequence[str] = ()) -> Figure:
+def weights_per_class(source: Source, class_names: Sequence[str] = ()) -> Figure:
     """Mean weight of the samples of each given class: a class near zero is not learned from.
 
     Args:
-        source: `metrics.csv` (its last epoch) or `samples.parquet`.
+        source: mean weights by label, as `classes.csv` has them; or `samples.parquet`; or the
+            `metrics.csv` of an older run, of which the last epoch counts.
         class_names: names by label; numbers stand in for missing ones.
 
     Raises:
@@ -42,26 +44,32 @@ def weights_per_class(source: Metrics | pa.Table, class_names: Sequence[str] = (
     means = _class_means(source)
     if not means:
         raise InputError("there are no weights per class: this method weighs all samples equally")
-    names = [class_names[k] if k < len(class_names) else str(k) for k in means]
+    letters = lettering([*class_names, *map(str, range(len(class_names), max(means) + 1))])
+    names = [letters.drawn[k] for k in means]
     values = np.array(list(means.values()))
     overall = float(values.mean())
     colours = [VERMILION if value < STARVED * overall else BLUE for value in values]
     if len(values) > MOST_NAMED:
-        return _many_bars(values, names, colours, overall)
+        return _many_bars(values, names, letters.families, colours, overall)
     figure = new_figure(height=1.1 + 0.26 * len(values))
     axes = figure.subplots()
     plain(axes, "mean weight", "given class", grid="x")
     bars = axes.barh(range(len(values)), values, color=colours, height=0.72)
     axes.bar_label(bars, fmt="%.2f", padding=3, fontsize=8.5)
     axes.margins(x=0.1)
-    axes.set_yticks(range(len(values)), [shorten(name, 28) for name in names], parse_math=False)
+    shown = [shorten(name, 28) for name in names]
+    axes.set_yticks(range(len(values)), shown, parse_math=False, fontfamily=letters.families)
     axes.invert_yaxis()
     mark(axes, overall, f"mean {overall:.2f}")
     return figure
 
 
 def _many_bars(
-    values: NDArray[np.float64], names: list[str], colours: list[str], overall: float
+    values: NDArray[np.float64],
+    names: list[str],
+    families: Sequence[str],
+    colours: list[str],
+    overall: float,
 ) -> Figure:
     """Sorted bars, of which the lowest are named: a thousand names would not be legible."""
     order = np.argsort(values, kind="stable")
@@ -79,17 +87,17 @@ def _many_bars(
         color=GREY,
         fontsize=8.5,
     )
-    lowest = "\n".join(f"{values[k]:.2f}  {shorten(names[k], 24)}" for k in order[:8])
+    lines = (left_to_right(f"{values[k]:.2f}  {shorten(names[k], 24)}") for k in order[:8])
+    lowest = "\n".join(lines)
     text = axes.text(1.02, 1.0, f"lowest\n{lowest}", transform=axes.transAxes, fontsize=8.5)
-    text.set(va="top", linespacing=1.5, parse_math=False)
+    text.set(va="top", linespacing=1.5, parse_math=False, fontfamily=families)
     return figure
 
 
-def _class_means(source: Metrics | pa.Table) -> dict[int, float]:
+def _class_means(source: Source) -> dict[int, float]:
     """Mean weight by given class, of the classes that have samples."""
     if isinstance(source, Mapping):
-        found = {int(n.removeprefix(PREFIX)): c for n, c in source.items() if n.startswith(PREFIX)}
-        return {k: c[~np.isnan(c)][-1] for k, c in sorted(found.items())}
+        return dict(sorted(_from_columns(source).items()))
     if "weight" not in source.column_names:
         return {}
     means = source.group_by("given_label").aggregate([("weight", "mean")]).sort_by("given_label")
@@ -97,6 +105,16 @@ def _class_means(source: Metrics | pa.Table) -> dict[int, float]:
     return dict(zip(labels, values, strict=True))
 
 
-def has_weights(source: Metrics | pa.Table) -> bool:
+def _from_columns(source: Mapping[int, float] | Metrics) -> dict[int, float]:
+    found = {}
+    for key, value in source.items():
+        if isinstance(key, int) and not isinstance(value, np.ndarray):
+            found[key] = value
+        elif isinstance(key, str) and isinstance(value, np.ndarray) and key.startswith(PREFIX):
+            found[int(key.removeprefix(PREFIX))] = value[~np.isnan(value)][-1]
+    return found
+
+
+def has_weights(source: Source) -> bool:
     """Whether the classes have weights other than the 1 of plain training and of the warm-up."""
     return any(mean != 1 for mean in _class_means(source).values())

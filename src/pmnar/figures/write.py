@@ -12,7 +12,7 @@ from pmnar.detection import most_suspicious, read_samples
 from pmnar.figures.curves import accuracy_curve, confidence_histogram, detection_curve
 from pmnar.figures.grid import SHEET, worst_samples
 from pmnar.figures.style import save
-from pmnar.figures.tables import Summary, lookup, read_metrics, read_summary
+from pmnar.figures.tables import Summary, lookup, read_class_weights, read_metrics, read_summary
 from pmnar.figures.weights import has_weights, weights_per_class
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ def write_figures(run: Path, images: Images | None = None) -> list[Path]:
     """Draw what the run's tables hold into `run/figures`.
 
     Args:
-        run: a run's folder; `metrics.csv`, `samples.parquet` and `summary.json` may each be absent.
+        run: a run's folder; `metrics.csv`, `classes.csv`, `samples.parquet` and `summary.json` may
+            each be absent.
         images: gives the images of training samples by their `index`; without it the sheet of
             suspicious images is left out.
 
@@ -59,8 +60,9 @@ def _from_metrics(run: Path, summary: Summary) -> dict[str, Figure]:
     if any(name.startswith("accuracy_") for name in metrics):
         end = int(warmup) if isinstance(warmup, int | float) else None
         figures["accuracy"] = accuracy_curve(metrics, end)
-    if has_weights(metrics):
-        figures["weights"] = weights_per_class(metrics, class_names(summary))
+    weights = read_class_weights(run / "classes.csv") or metrics
+    if has_weights(weights):
+        figures["weights"] = weights_per_class(weights, class_names(summary))
     return figures
 
 

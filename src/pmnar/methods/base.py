@@ -205,6 +205,7 @@ class NoisyLabelMethod(NetworksModule):
             "epoch": self.current_epoch + 1,
             "learning_rate": optimizer.param_groups[0]["lr"],
         }
+        self.by_class = {}
 
     def on_train_epoch_end(self) -> None:
         """Check and record the losses, step the schedule, prepare the next epoch."""

@@ -43,7 +43,8 @@ class NetworksModule(L.LightningModule):
         channels_last: lay out images pixel by pixel: true, false, or `auto`, on CUDA alone.
 
     Attributes:
-        record: the figures of the epoch at hand, by name.
+        record: the numbers of the epoch at hand, by name.
+        by_class: its numbers of each class, `[K]`, by name; NaN for a class that has none.
         measurement: what `measure` gave for the networks as they are; None after training.
     """
 
@@ -64,6 +65,7 @@ class NetworksModule(L.LightningModule):
         self.test_names = test_names
         self.metrics = nn.ModuleDict({name: self._test_metrics() for name in test_names})
         self.record: dict[str, float] = {}
+        self.by_class: dict[str, Tensor] = {}
         self.measurement: dict[str, Tensor] | None = None
         self.statistics_differ = False
 
@@ -201,11 +203,11 @@ class NetworksModule(L.LightningModule):
             assert isinstance(metrics, MetricCollection)
             values = metrics.compute()
             metrics.reset()
-            recall = values.pop("recall_class").tolist()
+            recall = values.pop("recall_class")
             suffix = f"_{split}" if number else ""
             self.record |= {f"{name}{suffix}": float(value) for name, value in values.items()}
             if number == 0:
-                self.record |= {f"recall_class_{k}": value for k, value in enumerate(recall)}
+                self.by_class["recall"] = recall
 
     test_step = validation_step
     on_test_start = on_validation_start

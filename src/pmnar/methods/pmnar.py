@@ -178,7 +178,7 @@ class PMNAR(NoisyLabelMethod):
         for name, mean in zip(self.networks, means, strict=True):
             self.record[f"mean_weight_{name}"] = mean
         by_class = [class_mean(w, self.labels, self.num_classes) for w in self.sample_weights]
-        self.record |= {f"weight_class_{k}": w for k, w in enumerate(by_class[0].tolist())}
+        self.by_class["weight"] = by_class[0]
         pairs = zip(by_class, means, strict=True)
         starved = sorted({k for of_class, mean in pairs for k in starved_classes(of_class, mean)})
         if starved and not self._has_warned:

@@ -6,7 +6,7 @@ from torchmetrics import Metric
 
 
 class ClassRecall(Metric):
-    """The share of each class's samples that are recognised, `[K]`; 0 for a class without any.
+    """The share of each class's samples that are recognised, `[K]`; NaN for one without any.
 
     torchmetrics' own counts a K×K table through a `[B, K²]` mesh where algorithms must be
     deterministic, gigabytes at 1,000 classes.
@@ -30,5 +30,5 @@ class ClassRecall(Metric):
         self.count += torch.bincount(labels, minlength=self.num_classes)
 
     def compute(self) -> Tensor:
-        """Recall by class, float32 `[K]`, in [0, 1]."""
-        return self.right / self.count.clamp_min(1)
+        """Recall by class, float64 `[K]`, in [0, 1] or NaN."""
+        return self.right.double() / self.count

@@ -45,6 +45,8 @@ class CleanLabels:
         index: position of each sample in the official training set, int64 `[N]` (the identity
             unless a subset is trained on).
         images: uint8 `[N, C, H, W]`, for instance-dependent noise.
+        class_names: K names, for labels and maps that are given by name; empty where unknown.
+        paths: the images' files below their folder, N, where there are any.
 
     Raises:
         InputError: labels outside `[0, K)`, or arrays that do not fit each other.
@@ -55,6 +57,8 @@ class CleanLabels:
     dataset: str = ""
     index: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     images: NDArray[np.uint8] | None = None
+    class_names: tuple[str, ...] = ()
+    paths: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:

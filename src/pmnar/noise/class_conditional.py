@@ -94,11 +94,11 @@ class Asymmetric:
             classes are no source (CIFAR-10: half of it).
         map: `cifar10`, `cifar100` (next class inside the superclass), `cifar100_blocks` (next
             inside blocks of five ids), `mnist`, `digits`, `fashion_mnist`, `next` (c + 1 mod K),
-            or `{source: target}`. None raises `InputError` when called.
+            or `{source: target}` of class numbers or names. None raises `InputError` when called.
     """
 
     rate: float
-    map: str | Mapping[int, int] | None = None
+    map: str | Mapping[int | str, int | str] | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.rate)
@@ -115,7 +115,7 @@ class Asymmetric:
         return self.rate
 
     def __call__(self, clean: CleanLabels, seed: int) -> IntArray:
-        targets = class_map(self.map, clean.num_classes, clean.dataset)
+        targets = class_map(self.map, clean.num_classes, clean.dataset, clean.class_names)
         return flip(clean.labels, targets, self.rate, seed)
 
 

@@ -3,7 +3,7 @@
 A map is an int64 array `[K]`, class → mistaken class; a class that maps to itself is never flipped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from pmnar.errors import InputError
 from pmnar.noise.base import IntArray
 
 # Patrini et al. (CVPR 2017), Section 5, and their followers
-_SIMILAR: dict[str, dict[int, int]] = {
+_SIMILAR: dict[str, dict[int | str, int | str]] = {
     # truck → automobile, bird → airplane, deer → horse, cat ↔ dog
     "cifar10": {9: 1, 2: 0, 4: 7, 3: 5, 5: 3},
     "mnist": {2: 7, 3: 8, 5: 6, 6: 5, 7: 1},
@@ -44,6 +44,7 @@ CIFAR100_SUPERCLASSES: dict[str, tuple[str, ...]] = {
     "vehicles_2": ("lawn_mower", "rocket", "streetcar", "tank", "tractor"),
 }
 
+MOST_SHOWN = 20  # names that a message lists
 NAMES = (*_SIMILAR, "cifar100", "cifar100_blocks", "next")
 
 
@@ -65,14 +66,19 @@ def next_in_block(num_classes: int, block: int) -> IntArray:
 
 
 def class_map(
-    spec: str | Mapping[int, int] | None, num_classes: int, dataset: str = ""
+    spec: str | Mapping[int | str, int | str] | None,
+    num_classes: int,
+    dataset: str = "",
+    class_names: Sequence[str] = (),
 ) -> IntArray:
     """The map that `noise.map` names, int64 `[K]`.
 
     Args:
-        spec: one of `NAMES`, or `{source: target}`.
+        spec: one of `NAMES`, or `{source: target}`, of class numbers or names; text that is the
+            name of a class is that class, whatever its number.
         num_classes: K.
         dataset: for messages.
+        class_names: K names, where they are known.
 
     Raises:
         InputError: `spec` is None or unknown, or does not fit K classes.
@@ -83,7 +89,7 @@ def class_map(
             "noise.map=next, a mapping such as 'noise.map={2:0}', or noise=pair45"
         )
     if isinstance(spec, Mapping):
-        return _from_mapping(spec, num_classes)
+        return _from_mapping(spec, num_classes, class_names)
     if spec == "next":
         return next_in_block(num_classes, num_classes)
     if spec not in NAMES:
@@ -98,20 +104,31 @@ def class_map(
     return _from_mapping(_SIMILAR[spec], num_classes)
 
 
-def _from_mapping(mapping: Mapping[int, int], num_classes: int) -> IntArray:
+def _from_mapping(
+    mapping: Mapping[int | str, int | str], num_classes: int, names: Sequence[str] = ()
+) -> IntArray:
     targets = np.arange(num_classes, dtype=np.int64)
     if not mapping:
         raise InputError("noise.map must name at least one class, got an empty mapping")
     for key, value in mapping.items():
         try:
-            source, target = int(str(key)), int(str(value))
+            source, target = _class_id(key, names), _class_id(value, names)
         except ValueError:
-            raise InputError(f"noise.map must hold class ids, got {key}: {value}") from None
+            known = f"; the names are {', '.join(names)}" if 0 < len(names) <= MOST_SHOWN else ""
+            raise InputError(
+                f"noise.map must hold class ids, got {key}: {value}, or names of classes{known}"
+            ) from None
         if not (0 <= source < num_classes and 0 <= target < num_classes):
             raise InputError(
-                f"noise.map must hold class ids in [0, {num_classes}), got {source}: {target}"
+                f"noise.map must hold class ids in [0, {num_classes}), got {key}: {value}"
             )
         if source == target:
-            raise InputError(f"noise.map must map a class to another one, got {source}: {target}")
+            raise InputError(f"noise.map must map a class to another one, got {key}: {value}")
         targets[source] = target
     return targets
+
+
+def _class_id(key: int | str, names: Sequence[str]) -> int:
+    if isinstance(key, str) and key in names:
+        return names.index(key)
+    return int(str(key))

@@ -13,6 +13,8 @@ from pmnar.names import HELD_OUT
 CONSOLE = Console(highlight=False, soft_wrap=True)
 ERRORS = Console(highlight=False, soft_wrap=True, stderr=True)
 ACCURACIES = ("best", "last", "mean_last_10")
+SHOWN = 8
+"""How many classes a line names."""
 NOISY = f"_{HELD_OUT}"
 
 
@@ -119,19 +121,32 @@ def _truth_known(summary: Mapping[str, Any]) -> bool:
     return "actual_rate" in summary["noise"]
 
 
+def describe_suspects(summary: Mapping[str, Any]) -> str:
+    """How many labels look wrong, and of how many more the network is unsure of all classes."""
+    samples, unsure = summary["samples"], summary.get("unsure", 0)
+    # A run of before they were told apart has the share of both.
+    both = round(summary["detection"]["estimated_noise_rate"] * samples)
+    count = summary.get("suspects", both)
+    found = f"{count:,} of {samples:,} training labels look wrong ({percent(count / samples)})"
+    also = f", of {unsure:,} more the network is unsure" if unsure else ""
+    return f"{found}{also}; samples.parquet names them"
+
+
+def describe_lost(lost: Sequence[str], num_classes: int) -> str:
+    """Which classes the first network has all but stopped predicting: the first few."""
+    named = ", ".join(lost[:SHOWN]) + (", …" if len(lost) > SHOWN else "")
+    return f"hardly predicts {len(lost):,} of {num_classes:,} classes: {named} (see classes.csv)"
+
+
 def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
     """The tables of one or several runs on the same labels, and where their files are."""
     CONSOLE.print(accuracy_table(summaries))
     if any(_truth_known(summary) for summary in summaries):
         CONSOLE.print(detection_table(summaries))
-    else:
-        for summary in summaries:
-            share = summary["detection"]["estimated_noise_rate"]
-            count = round(share * summary["samples"])
-            say(
-                f"{summary['method']}: {count:,} of {summary['samples']:,} training labels look "
-                f"wrong ({percent(share)}); samples.parquet names them"
-            )
+    for summary in summaries:
+        say(f"{summary['method']}: {describe_suspects(summary)}")
+        if lost := summary.get("lost_classes"):
+            say(f"{summary['method']}: {describe_lost(lost, len(summary['class_names']))}")
     for summary in summaries:
         seconds = summary["seconds"]
         say(

@@ -7,7 +7,8 @@ import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pmnar.detection import detection_metrics
+from pmnar.callbacks.classes_table import class_rows
+from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.checkpoint import check_labels, read_checkpoint
@@ -26,7 +27,7 @@ def evaluate(cfg: DictConfig) -> Result:
 
     Returns:
         `accuracy` by output (and `accuracy_<split>` for further test splits), `recall_per_class`
-        of the first network, `detection`, `epochs`, `method` and `run`.
+        of the first network, `detection`, `suspects`, `unsure`, `epochs`, `method` and `run`.
     """
     quieten()
     if cfg.run is None:
@@ -43,7 +44,8 @@ def evaluate(cfg: DictConfig) -> Result:
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
-    confidence = method.measure()["confidence_first"].cpu()
+    measured = {name: values.cpu() for name, values in method.measure().items()}
+    confidence, given = measured["confidence_first"], method.labels.cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
     threshold = config.detection.threshold
     found = dict(method.record)
@@ -58,9 +60,12 @@ def evaluate(cfg: DictConfig) -> Result:
             for suffix in ("", *(f"_{split}" for split in data.test_names[1:]))
         },
         "recall_per_class": {
-            name: found[f"recall_class_{k}"] for k, name in enumerate(data.class_names)
+            row["name"]: row["recall"]
+            for row in class_rows(checkpoint["epoch"] + 1, method.by_class, data.class_names)
+            if "recall" in row
         },
-        "detection": detection_metrics(confidence, method.labels.cpu(), true, threshold),
+        "detection": detection_metrics(confidence, given, true, threshold),
+        **find_suspects(confidence, given, measured["prediction_first"], threshold).counts,
     }
 
 

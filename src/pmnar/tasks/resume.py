@@ -10,9 +10,9 @@ from hydra.core.override_parser.types import OverrideType
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
+from pmnar.callbacks.metrics_table import read_rows
 from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import check_labels, finished_epochs, read_checkpoint
-from pmnar.runtime.metrics_table import read_rows
 from pmnar.runtime.run_folder import CONFIG
 from pmnar.tasks.command import OF_THE_COMMAND
 from pmnar.tasks.devices import BEFORE

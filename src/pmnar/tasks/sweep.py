@@ -16,10 +16,10 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from pmnar.callbacks.metrics_table import write_rows
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.names import HELD_OUT
-from pmnar.runtime.metrics_table import write_rows
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.tasks.console import ACCURACIES, say, show, sweep_table
 from pmnar.tasks.mistakes import line_of, nearest, one_line_errors

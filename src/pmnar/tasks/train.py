@@ -8,12 +8,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from omegaconf import DictConfig, OmegaConf
 
+from pmnar.callbacks.detection import DetectionMonitor
+from pmnar.callbacks.lost import LostClasses
+from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime.callbacks import DetectionMonitor, RunTables
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -180,7 +182,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "actual_rate": labels.actual_rate,
         "seed": labels.seed,
     }
-    facts = {
+    about = {
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "network": plain(cfg.network),
@@ -196,7 +198,8 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
     }
-    return [DetectionMonitor(true, threshold), RunTables(folder, facts, samples, threshold)]
+    tables = RunTables(folder, about, samples, threshold)
+    return [DetectionMonitor(true, threshold), LostClasses(), tables]
 
 
 def announce(

@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from omegaconf import DictConfig
 
+from pmnar.callbacks.progress import ProgressBar
 from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.compute import Compute
-from pmnar.runtime.progress import ProgressBar
 from pmnar.tasks.command import plain
 from pmnar.tasks.devices import build_strategy
 from pmnar.tasks.instances import instantiated

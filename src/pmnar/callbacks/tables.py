@@ -1,8 +1,4 @@
-"""Callbacks that watch a run and write its tables.
-
-They derive from Lightning's `Checkpoint`, because Lightning runs such callbacks after the module's
-own end of epoch, when the ordered pass has been made.
-"""
+"""The callback that writes a run's tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,54 +11,34 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from pmnar.detection import detection_metrics, samples_table, write_samples
+from pmnar.callbacks.classes_table import ClassesTable, class_rows, move_older_columns
+from pmnar.callbacks.detection import as_method
+from pmnar.callbacks.metrics_table import AppendedTable, Row, read_rows, summarise
+from pmnar.callbacks.progress import SHOWN
+from pmnar.detection import (
+    class_counts,
+    detection_metrics,
+    find_suspects,
+    samples_table,
+    write_samples,
+)
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.runtime.checkpoint import finished_epochs
 from pmnar.runtime.facts import hardware, versions
-from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
-from pmnar.runtime.progress import SHOWN
 from pmnar.runtime.quiet import quieten
 
-PER_CLASS = ("weight_class_", "recall_class_")
-
-
-def _method(module: L.LightningModule) -> NoisyLabelMethod:
-    assert isinstance(module, NoisyLabelMethod)
-    return module
-
-
-class DetectionMonitor(Checkpoint):
-    """Records how well wrong labels are found, whenever the ordered pass is at hand.
-
-    It holds the true labels, so that the method need not. A method that makes no ordered pass of
-    its own is asked for one after the last epoch.
-
-    Args:
-        true: true labels int64 `[N]`, or None where they are not known.
-        threshold: a sample is called mislabelled where its confidence is below, in (0, 1).
-    """
-
-    def __init__(self, true: Tensor | None, threshold: float = 0.5) -> None:
-        self.true, self.threshold = true, threshold
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Add `detection_*` to the epoch's record."""
-        method = _method(pl_module)
-        if method.measurement is None and not is_last_epoch(trainer):
-            return
-        confidence = method.measure()["confidence_first"].cpu()
-        found = detection_metrics(confidence, method.labels.cpu(), self.true, self.threshold)
-        found.pop("threshold")
-        method.record |= {f"detection_{name}": value for name, value in found.items()}
+METRICS = Path("metrics.csv")
 
 
 class RunTables(Checkpoint):
-    """Writes `metrics.csv` each epoch and `samples.parquet` and `summary.json` at the end.
+    """Writes `metrics.csv` and `classes.csv` each epoch, and at the end the rest.
+
+    That is `samples.parquet` and `summary.json`.
 
     Args:
         folder: the run folder.
-        facts: what `summary.json` holds beyond the figures (names, seeds, noise).
+        about: what `summary.json` says of the run beside its numbers (names, seeds, noise).
         samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
         threshold: of the detection.
     """
@@ -70,13 +46,14 @@ class RunTables(Checkpoint):
     def __init__(
         self,
         folder: Path,
-        facts: Mapping[str, Any],
+        about: Mapping[str, Any],
         samples: Mapping[str, Any],
         threshold: float = 0.5,
     ) -> None:
-        self.folder, self.facts, self.threshold = folder, dict(facts), threshold
+        self.folder, self.about, self.threshold = folder, dict(about), threshold
         self.samples = dict(samples)
         self.rows: list[Row] = []
+        self._metrics, self._classes = AppendedTable(folder / METRICS), ClassesTable(folder)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Silence in a spawned rank what is silenced here, before anything is said there."""
@@ -88,7 +65,11 @@ class RunTables(Checkpoint):
     ) -> None:
         """Keep the rows of a resumed run up to its checkpoint."""
         done = finished_epochs(checkpoint)
-        self.rows = [r for r in read_rows(self.folder / "metrics.csv") if r["epoch"] <= done]
+        if trainer.is_global_zero:
+            move_older_columns(self.folder, as_method(pl_module).class_names)
+        self.rows = [r for r in read_rows(self.folder / METRICS) if r["epoch"] <= done]
+        for table in (self._metrics, self._classes):
+            table.go_back(done)
         if trainer.is_global_zero and len(self.rows) < done:
             rank_zero_warn(
                 f"metrics.csv has {len(self.rows)} of the {done} epochs that are behind this run: "
@@ -98,31 +79,35 @@ class RunTables(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what a run lacks that was killed between its last checkpoint and its end."""
         if self.rows and self.rows[-1]["epoch"] == trainer.max_epochs:
-            self._describe(trainer, _method(pl_module))
+            self._describe(trainer, as_method(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write the epoch's row, and hand it to the loggers and the progress bar."""
-        method = _method(pl_module)
+        method = as_method(pl_module)
         self.rows.append(dict(method.record))
         for name, value in method.record.items():
-            if name != "epoch" and not name.startswith(PER_CLASS):
+            if name != "epoch":
                 on_bar = name in SHOWN
                 pl_module.log(name, value, prog_bar=on_bar, rank_zero_only=True, batch_size=1)
         if trainer.is_global_zero:
-            write_rows(self.folder / "metrics.csv", self.rows)
+            # A kill in between does no harm: a resumed run goes by its checkpoint, made after both.
+            epoch = trainer.current_epoch + 1
+            self._metrics.append(self.rows[-1:])
+            self._classes.append(class_rows(epoch, method.by_class, method.class_names))
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write what describes the finished run."""
         if self.rows and not trainer.interrupted:
-            self._describe(trainer, _method(pl_module))
+            self._describe(trainer, as_method(pl_module))
 
     def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
         measured = {name: value.cpu() for name, value in method.measure().items()}
         if not trainer.is_global_zero:
             return
+        given = method.labels.cpu()
         table = samples_table(
-            given=method.labels.cpu(),
+            given=given,
             confidence=measured["confidence_first"],
             suggested=measured["prediction_first"],
             suggested_confidence=measured["top_first"],
@@ -132,26 +117,37 @@ class RunTables(Checkpoint):
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
-        write_text(self.folder / "summary.json", json.dumps(self.summary(method), indent=2) + "\n")
+        found = self.summary(method) | self._found(measured, given, method.class_names)
+        write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
+
+    def _found(
+        self, measured: Mapping[str, Tensor], given: Tensor, class_names: Sequence[str]
+    ) -> dict[str, Any]:
+        """What the final networks say of the training samples."""
+        counts = class_counts(measured["prediction_first"], given, len(class_names))
+        true, confidence = self.samples.get("true"), measured["confidence_first"]
+        return {
+            "detection": detection_metrics(confidence, given, true, self.threshold),
+            **find_suspects(confidence, given, measured["prediction_first"], self.threshold).counts,
+            "lost_classes": [class_names[k] for k in counts.lost],
+        }
 
     def summary(self, method: NoisyLabelMethod) -> dict[str, Any]:
-        """The figures of the run, with what they must be published with."""
+        """The numbers of the run's epochs, with what they must be published with."""
         last = self.rows[-1]
         seconds = {
             "total": sum(row["seconds"] for row in self.rows),
             "per_epoch": sum(row["seconds"] for row in self.rows) / len(self.rows),
             "reweighting": sum(row["seconds_reweighting"] for row in self.rows),
         }
-        detection = {k.removeprefix("detection_"): v for k, v in last.items() if "detection_" in k}
-        return self.facts | {
+        return self.about | {
             "accuracy": _accuracies(self.rows, method.output_names, ""),
             **{
                 f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")
                 for split in method.test_names[1:]
             },
-            "recall_per_class": _of_each(self.rows, "recall_class_", method.class_names),
-            "weight_per_class": _of_each(self.rows, "weight_class_", method.class_names),
-            "detection": {"threshold": self.threshold, **detection},
+            "recall_per_class": self._classes.summaries("recall", method.class_names),
+            "weight_per_class": self._classes.summaries("weight", method.class_names),
             "epochs": int(last["epoch"]),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
@@ -172,17 +168,3 @@ def _accuracies(
     rows: Sequence[Row], outputs: Sequence[str], suffix: str
 ) -> dict[str, dict[str, float]]:
     return {name: summarise(rows, f"accuracy_{name}{suffix}") for name in outputs}
-
-
-def _of_each(
-    rows: Sequence[Row], prefix: str, class_names: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """Best, last and mean of last 10 of a per-class column, by class name; empty without it."""
-    found = (summarise(rows, f"{prefix}{k}") for k in range(len(class_names)))
-    return {name: values for name, values in zip(class_names, found, strict=True) if values}
-
-
-def is_last_epoch(trainer: L.Trainer) -> bool:
-    """Whether the epoch that is ending is the last one of the run."""
-    planned = trainer.max_epochs
-    return planned is not None and planned > 0 and trainer.current_epoch + 1 >= planned

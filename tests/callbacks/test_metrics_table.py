@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pmnar.runtime.metrics_table import Row, read_rows, summarise, write_rows
+from pmnar.callbacks.metrics_table import Row, read_rows, summarise, write_rows
 
 
 def test_rows_come_back_to_the_bit(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from rich.live import Live
 from toy import ABLATIONS, Watched, fit, make_data, make_method
 
-from pmnar.runtime.callbacks import RunTables
-from pmnar.runtime.progress import PERIOD, ProgressBar
+from pmnar.callbacks.progress import PERIOD, ProgressBar
+from pmnar.callbacks.tables import RunTables
 
 EPOCHS = 12
 SHOWING: dict[str, Any] = {"enable_progress_bar": True, "enable_checkpointing": True}

@@ -8,9 +8,10 @@ import pytest
 import torch
 from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method
 
+from pmnar.callbacks.detection import DetectionMonitor
+from pmnar.callbacks.metrics_table import read_rows
+from pmnar.callbacks.tables import RunTables
 from pmnar.detection import detection_metrics, read_samples
-from pmnar.runtime.callbacks import DetectionMonitor, RunTables
-from pmnar.runtime.metrics_table import read_rows
 
 
 def run(folder: Path, name: str, epochs: int, truth_known: bool = True) -> Watched:
@@ -63,9 +64,11 @@ def test_precision_times_predicted_is_recall_times_actual(tmp_path: Path, name: 
 
 
 def test_a_method_without_a_pass_is_asked_for_one_at_the_end(tmp_path: Path) -> None:
+    """For the summary alone: a run that goes on from here has no such pass after this epoch."""
     run(tmp_path, "ce", 3)
     rows = read_rows(tmp_path / "metrics.csv")
-    assert ["detection_f1" in row for row in rows] == [False, False, True]
+    assert not [key for row in rows for key in row if key.startswith("detection_")]
+    assert 0 <= summary(tmp_path)["detection"]["f1"] <= 1
 
 
 def test_what_is_not_known_is_absent(tmp_path: Path) -> None:
@@ -105,7 +108,18 @@ def test_the_table_of_samples_describes_the_final_networks(tmp_path: Path) -> No
     weights = method.weights
     assert weights is not None
     assert columns["weight"] == weights.tolist()
-    assert columns["mislabelled"] == [value < 0.5 for value in columns["confidence"]]
+    other = [
+        a != b for a, b in zip(columns["suggested_label"], columns["given_label"], strict=True)
+    ]
+    called = [value < 0.5 for value in columns["confidence"]]
+    assert columns["mislabelled"] == [a and b for a, b in zip(called, other, strict=True)]
+    assert columns["unsure"] == [a and not b for a, b in zip(called, other, strict=True)]
+    found = summary(tmp_path)
+    assert (found["suspects"], found["unsure"]) == (
+        sum(columns["mislabelled"]),
+        sum(columns["unsure"]),
+    )
+    assert found["suspects"] + found["unsure"] == sum(called)
 
 
 def test_a_run_that_stops_early_leaves_no_summary(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ class ProgressBar(LightningBar):
     on_test_end = on_validation_end
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave a last line; by now the last epoch's figures are known."""
+        """Leave a last line; by now the last epoch's metrics are known."""
         if self.progress is not None:
             self._label, self._since = _epoch(trainer, trainer.current_epoch), self._began
             self._total = int(self.total_train_batches)
