@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from outcomes import content, rows_of, unequal
 from processes import QUIET, finish, run_below, start, the_run_below
-from runs import content, rows_of, unequal
 
 from pmnar.noise import NoisyLabels
 from pmnar.runtime.run_folder import CHECKPOINT

@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from outcomes import Rows, rows_of
 from processes import QUIET, ROOT, Result
-from runs import Rows, rows_of
 
 from pmnar.errors import InputError
 from pmnar.tasks import cli

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from outcomes import content, rows_of, unequal
 from processes import ROOT, SHORT, Result, environment, finish, start, the_run_below
-from runs import content, rows_of, unequal
 
 SLURM = ("trainer.devices=1", "trainer.num_nodes=2")
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from omegaconf import DictConfig
+from outcomes import content, differences, rows_of, summary_of, unequal
 from processes import SHORT, Result, finish, start, the_run_below
-from runs import content, differences, rows_of, summary_of, unequal
 from toy import ABLATIONS
 
 from pmnar.callbacks.metrics_table import read_cells, read_rows, write_rows

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from outcomes import content, rows_of, unequal
 from processes import (
     ROOT,
     SHORT,
@@ -20,7 +21,6 @@ from processes import (
     the_run_below,
     wait_until,
 )
-from runs import content, rows_of, unequal
 
 SIGNALS = {"SIGTERM": 143, "SIGINT": 130}
 
