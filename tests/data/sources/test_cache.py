@@ -11,7 +11,8 @@ from official_data import write_image_folder
 
 from pmnar.data.sources import cache
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import Chunk, Decoder, decode_files, image_files
+from pmnar.data.sources.decode import Chunk, Decoder, decode_files
+from pmnar.data.sources.finding import image_files
 from pmnar.data.sources.listing import make_listing
 from pmnar.errors import InputError
 

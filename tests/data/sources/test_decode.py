@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmnar.data.sources.decode import Decoder, decode_files, image_files
+from pmnar.data.sources.decode import Decoder, decode_files
+from pmnar.data.sources.finding import image_files
 from pmnar.errors import InputError
 
 SIDE = 8

@@ -1,6 +1,5 @@
 """Image files to uint8 arrays, many at a time."""
 
-import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pmnar.data.sources.finding import formats, formats_of
 from pmnar.errors import InputError
 
 ByteArray = NDArray[np.uint8]
 
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: it runs a program
 CHUNK = 64
 
 
@@ -47,7 +43,7 @@ class Decoder:
 
     def __call__(self, path: Path) -> ByteArray:
         """The image, uint8 `[channels, size, size]`; any `Exception` where it is unreadable."""
-        with Image.open(path, formats=FORMATS) as opened:
+        with Image.open(path, formats=formats_of(path)) as opened:
             opened.load()
             mode = "L" if self.channels == 1 else "RGB"
             image = _opaque(_eight_bit(_upright(opened))).convert(mode)
@@ -55,19 +51,6 @@ class Decoder:
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
         return pixels.transpose(2, 0, 1)
-
-
-def image_files(folder: Path) -> list[str]:
-    """Image files in and below `folder` by suffix, relative to it, sorted; hidden ones left out."""
-    found = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            (Path(at) / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
 
 
 @dataclass(frozen=True)
@@ -88,6 +71,7 @@ def decode_files(
 ) -> Generator[Chunk, None, None]:
     """Chunks in the order of `paths`, decoded by a thread pool, with a progress bar on stderr."""
     Image.init()  # registers the formats once, before the threads ask for them
+    formats()
     starts = range(0, len(paths), CHUNK)
     pool = ThreadPoolExecutor()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
