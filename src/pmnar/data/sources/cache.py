@@ -1,12 +1,14 @@
-"""Decoded folders, kept beside the originals in `.pmnar-cache/`.
+"""Decoded folders, kept in the cache folder and never beside the originals, which are the user's.
 
 A split is two files, `<slot>-<size>px-<channels>ch-<key>.npy` (images, uint8 `[N, C, H, W]`) and
 `.json` (the unreadable files). The key covers the paths, sizes and modification times of the
-originals: a changed folder has another key, is decoded anew, and the old files go.
+originals, and how they are decoded: a changed folder has another key, is decoded anew, and the old
+files go.
 """
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Generator
@@ -20,12 +22,12 @@ import torch
 from filelock import FileLock
 
 from pmnar.data.arrays import Split
+from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
 from pmnar.data.sources.decode import ByteArray, Chunk, Decoder, decode_files
 from pmnar.data.sources.listing import Listing
 from pmnar.errors import InputError
 
 FORMAT_VERSION = 1
-FOLDER = ".pmnar-cache"
 
 OnError = Literal["raise", "skip"]
 
@@ -79,21 +81,23 @@ class CachedImages:
 
     def _stored(self) -> tuple[ByteArray, dict[str, str]] | None:
         """Images and failures from the cache, filled where needed; None where it cannot be."""
-        folder = self.listing.root / FOLDER
         stem = f"{self._prefix()}{self._key()}"
         try:
+            folder = folder_of(self.listing.root)
             if not self._is_complete(folder, stem):
-                folder.mkdir(exist_ok=True)
-                with FileLock(folder / ".lock"):
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder / LOCK):
                     if not self._is_complete(folder, stem):
                         self._write(folder, stem)
             images, failures = self._read(folder, stem)
         except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
             warnings.warn(
-                f"decoded images cannot be kept in {folder} ({error}): every run decodes them anew",
+                f"decoded images of {self.listing.root} cannot be kept ({error}): every run "
+                f"decodes them anew; {FOLDER_VARIABLE} can name another folder",
                 stacklevel=3,
             )
             return None
+        mark_used(folder / f"{stem}.json")
         self._report(failures)
         return images, failures
 
@@ -114,6 +118,8 @@ class CachedImages:
         """Decode into the cache; the `.json` comes last and so marks the pair as complete."""
         for leftover in folder.glob("*.partial"):
             leftover.unlink()
+        self._remove_all_but(folder, stem)
+        make_room(folder, math.prod(self._shape()))
         partial = folder / f"{stem}.partial"
         failures: dict[str, str] = {}
         try:
@@ -131,7 +137,6 @@ class CachedImages:
             partial.replace(folder / f"{stem}.json")
         finally:
             partial.unlink(missing_ok=True)
-        self._remove_all_but(folder, stem)
 
     def _remove_all_but(self, folder: Path, stem: str) -> None:
         """Remove what an earlier state of the originals left."""
@@ -169,7 +174,7 @@ class CachedImages:
         return f"{self.slot}-{self.decoder.size}px-{self.decoder.channels}ch-"
 
     def _key(self) -> str:
-        digest = hashlib.sha256(f"{FORMAT_VERSION}".encode())
+        digest = hashlib.sha256(f"{FORMAT_VERSION} {self.decoder}".encode())
         for path in self.listing.paths:
             try:
                 status = (self.listing.root / path).stat()
