@@ -1,6 +1,7 @@
 """Image files in a folder, by what they hold: what other programs leave there is not seen."""
 
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ def find_images(folder: Path) -> Found:
     found = Found()
     if not folder.is_dir():
         return found
+    read_large_images()
     seen = {_identity(parent) for parent in folder.resolve().parents}
     folders, links = [""], list[str]()
     while folders or links:  # what is really there goes first, and keeps its own name
@@ -116,6 +118,11 @@ def formats() -> tuple[str, ...]:
 
     pillow_heif.register_heif_opener()
     return (*SIGNED, "HEIF")
+
+
+def read_large_images() -> None:
+    """Let Pillow not warn of each image over half the pixels that it refuses."""
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def formats_of(path: Path) -> tuple[str, ...]:

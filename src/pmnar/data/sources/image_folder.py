@@ -52,6 +52,7 @@ class ImageFolder:
         on_error: what an unreadable image does: `raise` an error, or `skip` it.
         labels_are_true: whether the training labels are known to be right.
         layout: `auto`, or `classes` where every folder is one, even if it is called `test`.
+        gray_bits: of 16-bit gray, the bits that are used; what else they hold is told.
     """
 
     name = "image_folder"
@@ -66,10 +67,11 @@ class ImageFolder:
         on_error: OnError = "raise",
         labels_are_true: bool = False,
         layout: Form = "auto",
+        gray_bits: int = 16,
     ) -> None:
         check_fraction(test_fraction)
         self.data_dir = Path(data_dir).expanduser()
-        self.decoder = Decoder(image_size, channels)
+        self.decoder = Decoder(image_size, channels, gray_bits)
         self.test_fraction = test_fraction
         self.split_seed = split_seed
         self.on_error = on_error
