@@ -98,11 +98,11 @@ def test_an_ablation_s_loss_is_its_row_of_the_table(name: str) -> None:
             if settings["loss"] == "nl":
                 continue
             if settings["loss"] == "ce":
-                loss = losses.cross_entropy(z, batch.label)
+                loss = losses.cross_entropy(z, batch.labels)
             else:
                 loss = losses.multi_negative(z, store_of(method).mask(batch.indices))
             if settings["loss"] == "pm":
-                loss = loss + losses.cross_entropy(z, batch.label)
+                loss = loss + losses.cross_entropy(z, batch.labels)
             torch.testing.assert_close(found[f"loss_{network_name}"], w * loss)
             if settings["beta"]:
                 total = total + losses.consistency(net(batch.views[1]), target.mean(0))

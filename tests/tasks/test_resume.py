@@ -109,7 +109,7 @@ def test_run_that_died_goes_on(
     whole = short_run(*four)
     with monkeypatch.context() as patch:
         if when.startswith("in"):
-            _die_at_call(patch, PMNAR, "sample_losses", 2 * 4 + 2)
+            _die_at_call(patch, PMNAR, "losses", 2 * 4 + 2)
         else:
             _die_at_call(patch, SafeCheckpointIO, "save_checkpoint", 3)
         with pytest.raises(ConnectionError):
@@ -165,7 +165,7 @@ def test_every_method_stopped_after_any_epoch_goes_on(
     folders = {whole}
     for epoch in (1, 2, 3):
         with monkeypatch.context() as patch:
-            _die_at_call(patch, PMNAR, "sample_losses", epoch * 4 + 1)
+            _die_at_call(patch, PMNAR, "losses", epoch * 4 + 1)
             with pytest.raises(ConnectionError):
                 short_run(*same, f"data.num_workers={workers}")
         [died] = {path.parent for path in runs.rglob("config.yaml")} - folders

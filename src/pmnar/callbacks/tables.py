@@ -155,7 +155,7 @@ class RunTables(Checkpoint):
                 "device": method.device.type,
                 "devices": method.trainer.world_size,
                 "precision": str(method.trainer.precision),
-                "compile": method.compiled_by,
+                "compile": method.networks.compiled_by,
                 "channels_last": method.networks.channels_last,
                 "threads": torch.get_num_threads(),
             },

@@ -190,14 +190,21 @@ class NoisyDataModule(L.LightningDataModule):
         images, border = self._gather(request)
         if request.share is None:
             return Batch(index, (self.normalize(trimmed(images, border)),), label, None)
-        views = tuple(self._view(name, images, border, request.share) for name in self.train_views)
+        views = tuple(
+            self._view(name, repeat, images, border, request.share)
+            for name, repeat in numbered(self.train_views)
+        )
         return Batch(index, views, label, request.share)
 
-    def _view(self, name: str, images: Tensor, border: int, share: Share) -> Tensor:
+    def _view(self, name: str, repeat: int, images: Tensor, border: int, share: Share) -> Tensor:
         """A view of images with a border of zeros, of this rank's part of the global batch."""
         view = self.views[name]
         channels, height, width = (*images.shape[1:2], *trimmed(images, border).shape[2:])
-        draws = view.draw(share.size, (channels, height, width), share.generator(name))
+        draws = view.draw(
+            share.size,
+            (channels, height, width),
+            share.generator(f"{name} {repeat}" if repeat else name),
+        )
         mine = {key: share.take(value) for key, value in draws.items()}
         padding = _padding(view)
         if border >= padding > 0:
@@ -287,6 +294,11 @@ class NoisyDataModule(L.LightningDataModule):
 
 def _lock_path(name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"pmnar-{getpass.getuser()}-{name}.lock"
+
+
+def numbered(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Each name with how often it has come before: a view that repeats is drawn anew."""
+    return [(name, names[:place].count(name)) for place, name in enumerate(names)]
 
 
 def _padding(view: Augmentation) -> int:

@@ -2,5 +2,6 @@
 
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.pmnar import PMNAR
+from pmnar.methods.setting import Setting
 
-__all__ = ["PMNAR", "NoisyLabelMethod"]
+__all__ = ["PMNAR", "NoisyLabelMethod", "Setting"]

@@ -67,7 +67,7 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     if place == "device":
         size += f" of {free_bytes(device) / 1e6:,.0f} free"
     return (
-        f"{count}{name}, {trainer.precision}, compile {method.compiled_by}, "
+        f"{count}{name}, {trainer.precision}, compile {method.networks.compiled_by}, "
         f"{PLACES[place]} ({size})"
     )
 
