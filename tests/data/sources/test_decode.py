@@ -186,3 +186,9 @@ def test_impossible_options_are_refused(size: int, channels: int, key: str) -> N
         Decoder(size, channels)
     with pytest.raises(InputError, match=r"dataset.source.gray_bits must be from 1 to 16, got 17"):
         Decoder(32, 3, 17)
+    words: list[Any] = ["many", 12.5]
+    for word in words:
+        with pytest.raises(InputError, match=rf"gray_bits must be .*, got {word}"):
+            Decoder(32, 3, word)
+        with pytest.raises(InputError, match=rf"image_size must be .*, got {word}"):
+            Decoder(word)

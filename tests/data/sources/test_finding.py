@@ -83,6 +83,17 @@ def test_links_are_followed_and_loops_told(tmp_path: Path) -> None:
         ImageFolder(root).prepare()
 
 
+def test_links_that_lead_nowhere_else_are_no_class(tmp_path: Path) -> None:
+    write_image_folder(tmp_path, num_classes=2, test_per_class=0)
+    for link, target in {"self": "self", "up": ".", "class0/self": "self"}.items():
+        (tmp_path / link).symlink_to(target)
+    with pytest.warns(UserWarning, match="3 links in .* not followed, .*: self, up, class0/self$"):
+        ImageFolder(tmp_path).prepare()
+    data = ImageFolder(tmp_path).load()
+    assert data.class_names == ("class0", "class1")
+    assert len(data.train) + len(data.test["test"]) == 20
+
+
 def test_a_broken_link_is_unreadable_not_absent(tmp_path: Path) -> None:
     write_image_folder(tmp_path, num_classes=2, test_per_class=0)
     (tmp_path / "class1" / "gone.png").symlink_to(tmp_path / "nowhere.png")

@@ -28,6 +28,8 @@ def lay_out(root: Path, *names: str) -> Path:
         ("Train", "Test", "test"),
         ("TRAIN", "validation", "val"),
         ("training", "Dev", "val"),
+        ("training_set", "test_set", "test"),
+        ("TrainData", "Validation Data", "val"),
     ],
 )
 def test_usual_names_of_splits_are_known(
@@ -70,6 +72,34 @@ def test_a_mixture_is_refused(tmp_path: Path, names: tuple[str, ...], found: str
     with pytest.raises(InputError, match=found) as error:
         ImageFolder(tmp_path).prepare()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "names", [("seg_train", "seg_test"), ("train_cat", "test_cat", "train_dog", "test_dog")]
+)
+def test_classes_that_are_named_after_splits_are_refused(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    lay_out(tmp_path, *names)
+    with pytest.raises(InputError, match=f"{', '.join(sorted(names))} in .* look like splits"):
+        ImageFolder(tmp_path).prepare()
+    assert ImageFolder(tmp_path, layout="classes").load().class_names == tuple(sorted(names))
+
+
+def test_test_images_without_labels_are_no_split(tmp_path: Path) -> None:
+    """As competitions hand them out: loose files in test/."""
+    lay_out(tmp_path, "train", "val")
+    shutil.copytree(tmp_path / "train" / "class0", tmp_path / "test")
+    with pytest.warns(UserWarning, match="test/ left out, no <class>/ folders in it; .* val/ is"):
+        ImageFolder(tmp_path).prepare()
+    assert list(ImageFolder(tmp_path).load().test) == ["val"]
+    shutil.rmtree(tmp_path / "val")
+    (tmp_path / "val").mkdir()
+    with pytest.warns(UserWarning, match=r"test/ and val/ left out.*part of train/ is held out"):
+        ImageFolder(tmp_path).prepare()
+    data = ImageFolder(tmp_path).load()
+    assert len(data.train) == 24
+    assert len(data.test["test"]) == 6
 
 
 def test_every_folder_can_be_a_class(tmp_path: Path) -> None:

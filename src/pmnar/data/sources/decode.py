@@ -39,11 +39,11 @@ class Decoder:
     gray_bits: int = 16
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if not isinstance(self.size, int) or self.size < 1:
             raise InputError(f"dataset.source.image_size must be at least 1, got {self.size}")
         if self.channels not in (1, 3):
             raise InputError(f"dataset.source.channels must be 1 or 3, got {self.channels}")
-        if not 1 <= self.gray_bits <= 16:
+        if self.gray_bits not in range(1, 17):
             raise InputError(f"dataset.source.gray_bits must be from 1 to 16, got {self.gray_bits}")
 
     def __call__(self, path: Path) -> ByteArray:

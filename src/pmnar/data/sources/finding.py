@@ -1,5 +1,6 @@
 """Image files in a folder, by what they hold: what other programs leave there is not seen."""
 
+import errno
 import os
 import warnings
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ SIGNED = (
 OTHERS_FOLDERS = frozenset(
     (
         *("@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp"),
-        *("lost+found", "__macosx", "$recycle.bin", "recycler", "system volume information"),
+        *("lost+found", "__macosx", "$recycle.bin", "system volume information"),
+        *("network trash folder", "temporary items"),
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r"),
         *("__pycache__", "found.000"),
     )
@@ -43,8 +45,13 @@ def is_hidden(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """The folders in a folder by name, links to some included, hidden ones not."""
-    return [entry.name for entry in _entries(folder) if entry.is_dir()]
+    """The folders in a folder by name, links to some included, hidden ones and loops not."""
+    return [entry.name for entry in _entries(folder) if _is_folder(entry) and not _is_loop(entry)]
+
+
+def looping_links(folder: Path) -> list[str]:
+    """The links in a folder that lead to themselves, to it or to a folder that holds it."""
+    return [entry.name for entry in _entries(folder) if _is_loop(entry)]
 
 
 @dataclass
@@ -86,7 +93,9 @@ def find_images(folder: Path) -> Found:
         seen.add(identity)
         for entry in _entries(folder / at):
             path = f"{at}/{entry.name}" if at else entry.name
-            if entry.is_dir():
+            if _is_loop(entry):
+                found.loops.append(path)
+            elif _is_folder(entry):
                 (links if entry.is_symlink() else folders).append(path)
             else:
                 (found.images if _is_image(entry) else found.others).append(path)
@@ -105,7 +114,7 @@ def loose_images(folder: Path) -> list[str]:
     return [
         entry.name
         for entry in _entries(folder)
-        if entry.is_file() and Path(entry.name).suffix.lower() in usual_suffixes()
+        if _is_file(entry) and Path(entry.name).suffix.lower() in usual_suffixes()
     ]
 
 
@@ -186,10 +195,34 @@ def _identity(folder: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link that goes in circles, or through a folder that is closed
+        return entry.is_dir()
+    return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):
+        return entry.is_file()
+    return False
+
+
+def _is_loop(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return False
+    try:
+        if not entry.is_dir():
+            return False
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    here = Path(os.path.realpath(entry.path, strict=False))
+    return Path(os.path.realpath(Path(entry.path).parent)).is_relative_to(here)
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     usual = Path(entry.name).suffix.lower() in usual_suffixes()
-    if not entry.is_file():  # a pipe would be waited for; a broken link is told when decoded
-        return usual and entry.is_symlink() and not Path(entry.path).exists()
+    if not _is_file(entry):  # a pipe would be waited for; a broken link is told when decoded
+        return usual and entry.is_symlink() and not os.access(entry.path, os.F_OK)
     return usual or _looks_like_image(Path(entry.path))
 
 

@@ -16,6 +16,7 @@ from pmnar.data.sources.finding import (
     find_images,
     first_few,
     heic_hint,
+    looping_links,
     loose_images,
     subfolders,
 )
@@ -128,6 +129,7 @@ class ImageFolder:
         """The images of one split; what else there is goes into `left_out`."""
         base = folder.relative_to(self.data_dir)
         left_out.others += [(base / name).as_posix() for name in loose_images(folder)]
+        left_out.loops += [(base / name).as_posix() for name in looping_links(folder)]
         files = []
         for name in subfolders(folder):
             found = find_images(folder / name)

@@ -1,5 +1,6 @@
 """How a folder of images is laid out: splits of classes, or classes alone."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,9 @@ SPLITS = {
     "val": ("val", "valid", "validation", "dev"),
 }
 SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+SUFFIX = re.compile(r"[ _-]?(set|data|images)$")
+"""What may follow such a name: training_set, test-data."""
+
 KEY = "dataset.source.data_dir"
 SHOWN = 8
 
@@ -47,7 +51,7 @@ def find_layout(root: Path, form: Form = "auto") -> Layout:
     if not root.is_dir():
         raise InputError(f"{KEY}: there is no folder {root}")
     names = subfolders(root)
-    of_split = {name: SPLIT_OF[name.lower()] for name in names if name.lower() in SPLIT_OF}
+    of_split = {name: split for name in names if (split := _split_of(name))}
     if form == "classes" or not of_split:
         if form == "auto":
             _check_classes(root, names)
@@ -58,13 +62,27 @@ def find_layout(root: Path, form: Form = "auto") -> Layout:
         raise InputError(_describe_mixture(root, list(of_split), classes))
     folders = {split: root / name for name, split in of_split.items()}
     ordered = {split: folders[split] for split in SPLITS if split in folders}
-    return Layout(ordered, _notice(root, ordered))
+    labelled = {
+        split: folder for split, folder in ordered.items() if split == "train" or subfolders(folder)
+    }
+    return Layout(labelled, _notice(root, ordered, labelled))
 
 
-def _notice(root: Path, folders: dict[str, Path]) -> str:
-    if "test" in folders or "val" not in folders:
-        return ""
-    return f"{root} has no test folder: {folders['val'].name}/ is what accuracy is reported on"
+def _split_of(name: str) -> str | None:
+    return SPLIT_OF.get(SUFFIX.sub("", name.lower()))
+
+
+def _notice(root: Path, folders: dict[str, Path], labelled: dict[str, Path]) -> str:
+    """What a user should know: folders without labels, and what accuracy is reported on."""
+    bare = [f"{folder.name}/" for split, folder in folders.items() if split not in labelled]
+    parts = [f"{root}: {' and '.join(bare)} left out, no <class>/ folders in it"] if bare else []
+    if "test" not in labelled and "val" in labelled:
+        name = labelled["val"].name
+        parts.append(f"{root} has no test folder: {name}/ is what accuracy is reported on")
+    elif bare and len(labelled) == 1:
+        name = labelled["train"].name
+        parts.append(f"a part of {name}/ is held out as a test set (dataset.source.test_fraction)")
+    return "; ".join(parts)
 
 
 def _describe_mixture(root: Path, splits: list[str], classes: list[str]) -> str:
@@ -79,8 +97,14 @@ def _describe_mixture(root: Path, splits: list[str], classes: list[str]) -> str:
 
 
 def _check_classes(root: Path, names: list[str]) -> None:
-    """Raises `InputError` where each class is divided into splits, which would be mixed."""
-    inside = [{SPLIT_OF.get(name.lower()) for name in subfolders(root / at)} for at in names]
+    """Raises `InputError` where each class is divided into splits, or named after one."""
+    words = [{*map(_split_of, re.findall("[a-z]+", name.lower()))} - {None} for name in names]
+    if all(words) and len(set().union(*words)) > 1:
+        raise InputError(
+            f"{_named(names)} in {root} look like splits: name them train and test or val "
+            f"(dataset.source.layout=classes, to take each as one class) ({KEY})"
+        )
+    inside = [{*map(_split_of, subfolders(root / at))} for at in names]
     if inside and all("train" in splits and splits & {"test", "val"} for splits in inside):
         raise InputError(
             f"{root} has split folders inside {_named(names)}: it must hold <split>/<class>/, or "

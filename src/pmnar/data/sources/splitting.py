@@ -8,7 +8,7 @@ from pmnar.errors import InputError
 
 def check_fraction(test_fraction: float) -> None:
     """Raises `InputError` where `test_fraction` is not in (0, 1)."""
-    if not 0 < test_fraction < 1:
+    if not (isinstance(test_fraction, (int, float)) and 0 < test_fraction < 1):
         raise InputError(f"dataset.source.test_fraction must be in (0, 1), got {test_fraction}")
 
 
