@@ -1,4 +1,5 @@
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -53,8 +54,12 @@ def test_validation_beside_a_test_split_comes_second(tmp_path: Path) -> None:
 
 def test_a_validation_split_in_place_of_a_test_split_is_told(tmp_path: Path) -> None:
     lay_out(tmp_path, "train", "valid")
+    source = ImageFolder(tmp_path)
     with pytest.warns(UserWarning, match=r"no test folder: valid/ is what accuracy is reported on"):
-        ImageFolder(tmp_path).prepare()
+        source.prepare()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source.prepare()  # as a Trainer does once more: told once
 
 
 @pytest.mark.parametrize(

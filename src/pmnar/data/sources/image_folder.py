@@ -22,7 +22,7 @@ from pmnar.data.sources.finding import (
 )
 from pmnar.data.sources.layout import KEY, Form, find_layout
 from pmnar.data.sources.listing import make_listing
-from pmnar.data.sources.splitting import check_fraction, stratified_split
+from pmnar.data.sources.splitting import check_split, stratified_split
 from pmnar.errors import InputError
 
 
@@ -70,7 +70,11 @@ class ImageFolder:
         layout: Form = "auto",
         gray_bits: int = 16,
     ) -> None:
-        check_fraction(test_fraction)
+        check_split(test_fraction, split_seed)
+        if not isinstance(labels_are_true, bool):
+            raise InputError(
+                f"dataset.source.labels_are_true must be true or false, got {labels_are_true}"
+            )
         self.data_dir = Path(data_dir).expanduser()
         self.decoder = Decoder(image_size, channels, gray_bits)
         self.test_fraction = test_fraction
@@ -78,6 +82,7 @@ class ImageFolder:
         self.on_error = on_error
         self.labels_are_true = labels_are_true
         self.layout: Form = layout
+        self._told = False  # a Trainer has the source prepared again
 
     def prepare(self) -> None:
         """Decode the folder into its cache; tell what is left out.
@@ -87,8 +92,9 @@ class ImageFolder:
                 class, a test class that training lacks, or an unreadable image.
         """
         contents = self._contents()
-        for notice in contents.notices:
+        for notice in () if self._told else contents.notices:
             warnings.warn(notice, stacklevel=2)
+        self._told = True
         for images in contents.splits.values():
             images.store()
 
