@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from official_data import write_image_folder
+from PIL import Image
 
 from pmnar.data.sources import cache
 from pmnar.data.sources.cache import CachedImages, OnError
@@ -85,6 +86,19 @@ def test_a_changed_folder_is_decoded_anew(folder: Path, decodings: list[str], ch
     assert len(after) - len(before) == {"added": 1, "removed": -1}.get(change, 0)
     assert len(cached_files(folder)) == 2
     assert not set(stored) & set(cached_files(folder))
+
+
+def test_files_that_change_places_are_decoded_anew(tmp_path: Path) -> None:
+    """Of equal size and time, as after unpacking an archive of bitmaps."""
+    paths = [tmp_path / f"class{at}.bmp" for at in range(2)]
+    for at, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (at * 255,) * 3).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    before = images_of(tmp_path, 8).load().images.clone()
+    paths[0].rename(tmp_path / "aside")
+    paths[1].rename(paths[0])
+    (tmp_path / "aside").rename(paths[1])
+    assert torch.equal(images_of(tmp_path, 8).load().images, before.flip(0))
 
 
 def test_other_options_have_a_cache_of_their_own(folder: Path, decodings: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 A split is two files, `<slot>-<size>px-<channels>ch-<key>.npy` (images, uint8 `[N, C, H, W]`) and
 `.json` (the unreadable files, the greatest 16-bit value). The key covers the paths, sizes and
-modification times of the originals, and how they are decoded: a changed folder has another key, is
+times of change of the originals, and how they are decoded: a changed folder has another key, is
 decoded anew, and the old files go.
 """
 
@@ -195,7 +195,8 @@ class CachedImages:
         for path in self.listing.paths:
             try:
                 status = (self.listing.root / path).stat()
-                line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"  # renaming keeps mtime
+                line = f"{path}\0{status.st_size}\0{times}\n"
             except OSError:
                 line = f"{path}\0missing\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
