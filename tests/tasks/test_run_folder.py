@@ -218,7 +218,7 @@ def test_untrusted_labels_leave_unknown_values_absent(run: Run, tmp_path: Path) 
         "network.width=8",
         "data.batch_size=10",
         "trainer.max_epochs=2",
-        "method.warmup_epochs=1",
+        "dataset.recipe.warmup_epochs=1",
         "figures=true",
     )
     summary = summary_of(folder)
