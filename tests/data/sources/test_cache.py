@@ -11,15 +11,19 @@ from official_data import write_image_folder
 
 from pmnar.data.sources import cache
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import Chunk, Decoder, decode_files, image_files
+from pmnar.data.sources.cache_folder import folder_of
+from pmnar.data.sources.decode import Chunk, Decoder, decode_files
+from pmnar.data.sources.finding import image_files
 from pmnar.data.sources.listing import make_listing
 from pmnar.errors import InputError
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_image_folder(tmp_path, test_per_class=0)
-    return tmp_path
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images, the cache of which is a folder of the test's own."""
+    monkeypatch.setenv("PMNAR_CACHE_DIR", str(tmp_path / "cache"))
+    write_image_folder(tmp_path / "images", test_per_class=0)
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def images_of(folder: Path, size: int = 32, on_error: OnError = "raise") -> Cach
 
 
 def cached_files(folder: Path) -> list[Path]:
-    return sorted((folder / ".pmnar-cache").glob("all-*"))
+    return sorted(folder_of(folder).glob("all-*"))
 
 
 def test_decodes_once_and_maps_the_same_images_again(folder: Path, decodings: list[str]) -> None:
@@ -116,16 +120,16 @@ def test_an_interrupted_decoding_leaves_no_cache(
         with pytest.raises(KeyboardInterrupt):
             images_of(folder).store()
     assert cached_files(folder) == []
-    (folder / ".pmnar-cache" / "left-by-a-kill.partial").touch()
+    (folder_of(folder) / "left-by-a-kill.partial").touch()
     images_of(folder).store()
-    assert not list((folder / ".pmnar-cache").glob("*.partial"))
+    assert not list(folder_of(folder).glob("*.partial"))
 
 
 def test_without_a_place_for_the_cache_it_decodes_each_time(
     folder: Path, decodings: list[str]
 ) -> None:
-    (folder / ".pmnar-cache").write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="cannot be kept in"):
+    (folder.parent / "cache").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="cannot be kept .*PMNAR_CACHE_DIR"):
         images_of(folder).store()
     assert decodings == []
     with pytest.warns(UserWarning, match="every run decodes them anew"):
@@ -151,9 +155,9 @@ def test_an_unreadable_image_is_named_or_skipped(folder: Path, place: str) -> No
     torn = folder / "class2" / "0005.png"
     torn.write_bytes(torn.read_bytes()[:60])
     if place == "memory":
-        (folder / ".pmnar-cache").touch()
+        (folder.parent / "cache").touch()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "decoded images cannot be kept")
+        warnings.filterwarnings("ignore", "decoded images of .* cannot be kept")
         with pytest.raises(InputError, match=r"class2/0005.png is unreadable .*on_error=skip"):
             images_of(folder).load()
         for _ in range(2):  # decoded, then from the cache
