@@ -144,6 +144,19 @@ def _load(path: Path, map_location: Any) -> dict[str, Any]:
     return content
 
 
+def check_images(checkpoint: dict[str, Any], digest: str | None) -> None:
+    """Raise `InputError` unless a checkpoint was trained on the images with this digest.
+
+    One from before it was kept is not refused.
+    """
+    trained_on = checkpoint["pmnar"].get("images")
+    if None not in (trained_on, digest) and trained_on != digest:
+        raise InputError(
+            "the checkpoint was trained on other images than there are now (a file below data_dir "
+            "was added, removed, renamed or changed); restore them, or begin a new run"
+        )
+
+
 def check_labels(checkpoint: dict[str, Any], labels: Tensor) -> None:
     """Raise `InputError` unless a checkpoint was trained on exactly these given labels `[N]`."""
     trained_on = checkpoint["state_dict"]["labels"]

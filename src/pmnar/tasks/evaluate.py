@@ -11,11 +11,11 @@ from pmnar.callbacks.classes_table import class_rows
 from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime.checkpoint import check_labels, read_checkpoint
+from pmnar.runtime.checkpoint import check_images, check_labels, read_checkpoint
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import locate, move_data, saved_config
+from pmnar.tasks.places import LABELS, locate, move_data, saved_config
 from pmnar.tasks.train import load_data
 from pmnar.tasks.trainer import OURS, build_trainer
 
@@ -39,6 +39,7 @@ def evaluate(cfg: DictConfig) -> Result:
     check_belongs(config, path, folder)
     compute = parse_compute(config)
     data = load_data(config)
+    check_images(checkpoint, data.labels.digest)
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data, compute, weights_follow=True)
     method.load_state_dict(checkpoint["state_dict"])
@@ -97,8 +98,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
-        if (folder / "labels.npz").is_file():
-            config.noise = {"_target_": "pmnar.noise.FromFile", "path": str(folder)}
+        if (folder / LABELS).is_file():
+            config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
     return config

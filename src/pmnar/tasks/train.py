@@ -27,7 +27,8 @@ from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
 from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
-from pmnar.tasks.places import SUMMARY, read_summary
+from pmnar.tasks.find import check_same_images
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 
@@ -50,6 +51,8 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     set_up_process(compute.threads)
     data = load_data(cfg)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
+    if folder is not None:
+        check_same_images(folder, data.labels)
     method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
     method.identity = identity(cfg, data)
     epochs = 0
@@ -116,8 +119,8 @@ def prepare_folder(
         set_aside_summary(folder, epochs)
     if before != text:
         write_text(config, text)
-    if not (folder / "labels.npz").is_file():
-        data.labels.save(folder / "labels.npz")
+    if not (folder / LABELS).is_file():
+        data.labels.save(folder / LABELS)
     name_job(folder)
 
 
@@ -168,6 +171,7 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
         "config": plain(cfg),
     }
 
@@ -189,6 +193,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "seed": cfg.seed,
         "samples": len(labels.given),
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
         "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         "run": str(folder),
@@ -197,6 +202,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "true": true,
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
+        "images": data.labels.digest,
     }
     tables = RunTables(folder, about, samples, threshold)
     return [DetectionMonitor(true, threshold), LostClasses(), tables]
