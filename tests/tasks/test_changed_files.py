@@ -115,6 +115,16 @@ def test_nothing_goes_on_with_other_images(
     assert in_one_line(result, "trained on other images than there are now")
 
 
+def test_other_test_images_are_told(
+    run: Run, composed: Composed, images: Path, overrides: tuple[str, ...]
+) -> None:
+    made = run(*overrides)
+    next((images.parent / "test").rglob("*.png")).unlink()
+    cfg = composed(f"run={made}", "accelerator=cpu", name="evaluate")
+    with pytest.warns(UserWarning, match="images or labels of test are not those"):
+        evaluate(cfg)
+
+
 @pytest.mark.parametrize("kind", TOLD)
 def test_labels_of_a_run_stay_with_their_images(
     run: Run, composed: Composed, images: Path, overrides: tuple[str, ...], kind: str

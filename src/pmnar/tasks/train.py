@@ -16,6 +16,7 @@ from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -172,8 +173,14 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "method": cfg.method.name,
         "class_names": list(data.class_names),
         "images": data.labels.digest,
+        "test_images": test_digests(data),
         "config": plain(cfg),
     }
+
+
+def test_digests(data: NoisyDataModule) -> dict[str, str]:
+    """What tells each test split from others; what is held out of training counts to that."""
+    return {name: data.splits[name].digest for name in data.test_names if name != HELD_OUT}
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
