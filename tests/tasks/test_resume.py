@@ -354,7 +354,7 @@ def test_a_malicious_checkpoint_is_refused_and_not_executed(
         (["method=ce"], "the checkpoint is of method pmnar, this run of ce"),
         (["noise=sym20"], "the checkpoint was trained on other labels"),
         (["noise.seed=3"], "the checkpoint was trained on other labels"),
-        (["dataset.train_subset=150"], "the checkpoint was trained on other labels"),
+        (["dataset.train_subset=150"], "was trained on other images .* with index 2 is missing, "),
         (["dataset.name=other"], "the checkpoint is of dataset digits, this run of other"),
     ],
 )
