@@ -19,11 +19,11 @@ from benchmarks.growth import PASS, STEPS, TEST
 from benchmarks.runs import Clock, Run
 from pmnar import losses
 from pmnar.augment import PaddedAugmentation
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Share, ShuffledBatches
 from pmnar.data.residence import ResidentImages
 from pmnar.methods import PMNAR
-from pmnar.reweighting import adaptive_weights
+from pmnar.samples.complementary import ComplementaryLabels
+from pmnar.samples.reweighting import adaptive_weights
 from pmnar.tasks.command import plain
 
 VIEWS = ("weak", "strong")
