@@ -1,11 +1,8 @@
 """The data module: a source, a noise, and batches of views on the device."""
 
-import getpass
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import lightning as L
@@ -30,6 +27,7 @@ from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, ta
 from pmnar.errors import InputError
 from pmnar.names import HELD_OUT
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
+from pmnar.runtime.process import private_folder
 
 
 class NoisyDataModule(L.LightningDataModule):
@@ -100,7 +98,7 @@ class NoisyDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download or decode what is missing, one process at a time."""
-        with FileLock(_lock_path(self.source.name)):
+        with FileLock(private_folder() / f"{self.source.name}.lock"):
             self.source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
@@ -290,10 +288,6 @@ class NoisyDataModule(L.LightningDataModule):
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
-
-
-def _lock_path(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"pmnar-{getpass.getuser()}-{name}.lock"
 
 
 def numbered(names: Sequence[str]) -> list[tuple[str, int]]:
