@@ -128,3 +128,10 @@ def test_a_view_that_repeats_is_drawn_anew() -> None:
     again = next(train_batches(data))
     assert torch.equal(again.views[0], first)
     assert torch.equal(again.views[1], batch.views[2])
+
+
+def test_the_plain_view_is_the_image_as_it_is() -> None:
+    data = make_data(("plain", "weak"))
+    batch = next(train_batches(data))
+    whole = torch.cat([b.views[0] for b in data.ordered_batches(torch.device("cpu"))])
+    assert torch.equal(batch.views[0], whole[batch.indices])
