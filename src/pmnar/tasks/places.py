@@ -1,6 +1,7 @@
 """Where a run's files and its data are: its folder, configuration, checkpoint, summary."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,29 @@ from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
 from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.runtime.typed import assignment
 
 SUMMARY = Path("summary.json")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
+
+PATHS = ("run", "resume", "runs_dir", "data_dir", *MOVABLE)
+"""Keys whose value is a path: text, whatever it looks like."""
+
+
+def check_paths(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise `InputError` where Hydra has read a path as a number, a list or a dictionary.
+
+    Args:
+        cfg: the configuration.
+        overrides: as they were typed.
+    """
+    typed_as = dict(text.partition("=")[::2] for text in overrides)
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not isinstance(value, str):
+            text = typed_as.get(key, str(value))
+            typed = assignment(key, text)
+            raise InputError(f"{key} must be a path, got {text}; as text it is typed {typed}")
 
 
 def read_config(path: Path) -> DictConfig:
