@@ -15,7 +15,7 @@ from pmnar.runtime.checkpoint import check_labels, read_checkpoint
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import locate, move_data, saved_config
+from pmnar.tasks.places import follow_moves, locate, move_data, saved_config
 from pmnar.tasks.train import load_data
 from pmnar.tasks.trainer import OURS, build_trainer
 
@@ -97,6 +97,7 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
+        follow_moves(config, folder)
         if (folder / "labels.npz").is_file():
             config.noise = {"_target_": "pmnar.noise.FromFile", "path": str(folder)}
         if cfg.data_dir is not None:
