@@ -77,6 +77,10 @@ class NoisyLabelMethod(NetworksModule):
         final networks.
         """
 
+    def advice(self, epochs: int) -> str | None:
+        """What to tell before a run of so many epochs, if anything."""
+        return None
+
     @property
     def weights(self) -> Tensor | None:
         """The first network's sample weights `[N]`, for methods that have such."""

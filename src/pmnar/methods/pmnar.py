@@ -91,6 +91,17 @@ class PMNAR(NoisyLabelMethod):
         """Weights `[N]` of the first network's losses; None without reweighting."""
         return self.sample_weights[0] if self.reweight else None
 
+    def advice(self, epochs: int) -> str | None:
+        """That a run ends within its warm-up, where that matters."""
+        if self.warmup_epochs < epochs or not (self.reweight or self.complementary is not None):
+            return None
+        return (
+            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
+            "the samples are never reweighted, their complementary labels never reduced. "
+            f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
+            "run whose learning rate comes down too"
+        )
+
     # -- the loss ---------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> Losses:

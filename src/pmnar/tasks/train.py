@@ -60,6 +60,8 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
         check_same_images(folder, data.labels)
     method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
     method.identity = identity(cfg, data)
+    if advice := method.advice(cfg.trainer.max_epochs):
+        rank_zero_warn(advice)
     epochs = 0
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -138,7 +140,7 @@ def set_aside_summary(folder: Path, epochs: int) -> None:
 
 
 def check(cfg: DictConfig) -> Compute:
-    """Refuse what could not be trained, before anything is read or written; warn of the unusual.
+    """Refuse what could not be trained, before anything is read or written.
 
     Returns:
         what to train with.
@@ -147,18 +149,10 @@ def check(cfg: DictConfig) -> Compute:
     threshold = cfg.detection.threshold
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
-    warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
+    epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
     check_trainer(cfg, compute)
-    waits = cfg.method.get("reweight") or cfg.method.get("loss") in ("ml", "pm")
-    if waits and warmup >= epochs:
-        rank_zero_warn(
-            f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
-            "the samples are never reweighted, their complementary labels never reduced. "
-            f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
-            "run whose learning rate comes down too"
-        )
     return compute
 
 
