@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,28 @@ def test_a_checkpoint_file_is_a_place_to_resume_from(short_run: Run) -> None:
     halved = short_run(*LONG, "trainer.max_epochs=2")
     assert go_on(halved / "checkpoints" / "last.ckpt", "trainer.max_epochs=4") == halved
     assert_equal_runs(whole, halved)
+
+
+def test_a_cut_off_checkpoint_points_to_a_whole_one(
+    short_run: Run, command: Callable[..., Result]
+) -> None:
+    """With commands that do go on, and evaluate."""
+    run = short_run("checkpoint.keep=3")
+    saved = run / "checkpoints"
+    for name in ("last.ckpt", "epoch-0003.ckpt"):
+        half = (saved / name).read_bytes()[:1000]
+        (saved / name).unlink()
+        (saved / name).write_bytes(half)
+    for task, place in (("evaluate", "run"), ("train", "resume")):
+        told = command(task, f"{place}={run}")
+        assert told.code == 2
+        [line] = told.err.splitlines()
+        advice = line.partition("epoch-0002.ckpt is whole: ")[2]
+        start, *arguments = shlex.split(advice)
+        assert start == f"pmnar-{task}"
+        done = command(task, *arguments)
+        assert done.code == 0, done.err
+    assert json.loads((run / "summary.json").read_text())["epochs"] == 3
 
 
 def test_resuming_twice_changes_nothing(short_run: Run) -> None:

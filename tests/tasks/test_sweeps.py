@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from processes import Result
 
@@ -216,6 +217,29 @@ def test_runs_match_where_nothing_that_matters_differs(
         assert found(other) == []
     (folder / "config.yaml").write_text("a: [")
     assert found() == []
+
+
+def test_a_run_of_before_a_key_had_its_default(
+    short_run: Callable[..., Path], composed: Composed, short: Short, runs: Path
+) -> None:
+    """Keys and whole groups that an older version did not write; what it wrote still counts."""
+    folder = short_run("trainer.max_epochs=1")
+    config = folder / "config.yaml"
+    older = yaml.safe_load(config.read_text())
+    del older["compile"], older["detection"], older["method"]["beta"], older["threads"]
+    config.write_text(yaml.safe_dump(older))
+
+    def found(*overrides: str) -> list[Path]:
+        return matching_runs(
+            composed(*short, f"runs_dir={runs}", "trainer.max_epochs=1", *overrides)
+        )
+
+    # The run was made with one thread, which is not what is written when nothing is said.
+    free = "threads=${oc.select:dataset.recipe.threads,null}"
+    assert found(free) == [folder]
+    for other in ("threads=1", "compile=default", "detection.threshold=0.4", "method.beta=3"):
+        assert found(free, other) == []
+    assert found(free, "seed=2") == found(free, "data.batch_size=50") == []
 
 
 def test_a_run_that_was_to_be_longer_is_not_finished(

@@ -11,16 +11,18 @@ from pmnar.callbacks.classes_table import class_rows
 from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime.checkpoint import (
-    check_images,
-    check_labels,
-    read_checkpoint,
-    warn_of_test_images,
-)
+from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import LABELS, follow_moves, locate, move_data, saved_config
+from pmnar.tasks.places import (
+    LABELS,
+    follow_moves,
+    locate,
+    move_data,
+    read_run_checkpoint,
+    saved_config,
+)
 from pmnar.tasks.train import load_data, test_digests
 from pmnar.tasks.trainer import OURS, build_trainer
 
@@ -39,7 +41,7 @@ def evaluate(cfg: DictConfig) -> Result:
         raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
     folder, path = locate(Path(cfg.run), "run")
     path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_run_checkpoint(path, "evaluate", folder)
     config = run_config(saved_config(checkpoint), cfg, folder)
     check_belongs(config, path, folder)
     compute = parse_compute(config)

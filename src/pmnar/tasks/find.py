@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from pmnar.noise import NoisyLabels
 from pmnar.noise.fingerprint import check_unchanged
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.tasks.defaults import at_default, filled_in
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 
 MANNER = (
@@ -27,19 +28,25 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def matching_runs(cfg: DictConfig) -> list[Path]:
     """Run folders below `cfg.runs_dir` with just this configuration, oldest first.
 
-    Whether they are finished is not asked. Keys in `IRRELEVANT` are not compared.
+    Whether they are finished is not asked. Keys in `IRRELEVANT` are not compared; a key that is
+    newer than a run had its default value then.
     """
     wanted = relevant(OmegaConf.to_yaml(cfg, resolve=True))
+    defaults = without_irrelevant(at_default(cfg))
     names = [re.sub(r"[^\w.+-]+", "*", cfg[group].name) for group in ("dataset", "method")]
     places = Path(cfg.runs_dir).absolute().glob(f"{names[0]}/*/{names[1]}/*/{CONFIG}")
-    same = [path.parent for path in places if relevant(path.read_text("utf-8")) == wanted]
-    same = [run for run in same if not was_changed(run, wanted)]
+    same = [path.parent for path in places if _as_of_now(path, defaults) == wanted]
+    same = [run for run in same if not was_changed(run, wanted, defaults)]
     return sorted(same, key=lambda folder: folder.name)  # which begins with the time
 
 
-def was_changed(run: Path, wanted: Any) -> bool:
+def _as_of_now(path: Path, defaults: dict[str, Any]) -> Any:
+    return filled_in(relevant(path.read_text("utf-8")), defaults)
+
+
+def was_changed(run: Path, wanted: Any, defaults: dict[str, Any]) -> bool:
     """Whether another configuration, apart from the number of epochs, trained some of a run."""
-    earlier = [relevant(path.read_text("utf-8")) for path in run.glob("config-until-epoch-*.yaml")]
+    earlier = [_as_of_now(path, defaults) for path in run.glob("config-until-epoch-*.yaml")]
     return any(without_epochs(one) != without_epochs(wanted) for one in earlier)
 
 
@@ -86,6 +93,11 @@ def relevant(text: str) -> Any:
         found = yaml.load(text, LOADER)
     except yaml.YAMLError:
         return None
+    return without_irrelevant(found)
+
+
+def without_irrelevant(found: Any) -> Any:
+    """A configuration from which `IRRELEVANT` has been removed, in place."""
     for key in IRRELEVANT:
         *groups, last = key.split(".")
         node = found

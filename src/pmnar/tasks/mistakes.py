@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pmnar.errors import TOLD, NonFiniteLossError, RankLostError, WriteError
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.runtime.typed import assignment
-from pmnar.tasks.command import config_dir
+from pmnar.tasks.defaults import composed
 
 PLUGINS = {
     "hydra/launcher/joblib": "joblib",
@@ -136,17 +136,7 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 def known_keys(config_name: str) -> list[str]:
     """Every key of the default configuration, dotted, and the groups."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.singleton import Singleton
-
-    state = Singleton.get_state()
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = compose(config_name)
-    finally:
-        Singleton.set_state(state)  # a sweep goes on with it
+    cfg = composed(config_name, [])
     return dotted_keys(OmegaConf.to_container(cfg, resolve=False))
 
 

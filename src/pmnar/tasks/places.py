@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
+from pmnar.runtime.checkpoint import read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
-from pmnar.runtime.typed import assignment
+from pmnar.runtime.typed import assignment, command
 
 SUMMARY = Path("summary.json")
 LABELS = Path("labels.npz")
@@ -60,6 +62,41 @@ def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
         raise InputError(f"{key} must be a run folder or a checkpoint; there is nothing at {place}")
     inside = place.parent.name == CHECKPOINT.parent.name
     return (place.parent.parent if inside else place.parent).absolute(), place.absolute()
+
+
+def read_run_checkpoint(path: Path, task: str, folder: Path) -> dict[str, Any]:
+    """The content of a run's checkpoint.
+
+    Args:
+        path: the checkpoint.
+        task: train, to go on from it, or evaluate.
+        folder: the run's.
+
+    Raises:
+        InputError: it cannot be read; names the newest beside it that can, as a command.
+    """
+    try:
+        return read_checkpoint(path)
+    except InputError as error:
+        whole = newest_whole(path)
+        if whole is None:
+            raise
+        place = {"resume": whole} if task == "train" else {"run": folder, "checkpoint": whole}
+        raise InputError(f"{error}; {whole.name} is whole: {command(task, **place)}") from None
+
+
+def newest_whole(path: Path) -> Path | None:
+    """The newest other checkpoint beside `path` that can be read, if any."""
+    for other in sorted(path.parent.glob("epoch-*.ckpt"), key=_by_number, reverse=True):
+        with suppress(InputError):
+            if other != path:
+                read_checkpoint(other)
+                return other
+    return None
+
+
+def _by_number(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name
 
 
 def move_data(config: DictConfig, old: str, new: str) -> None:

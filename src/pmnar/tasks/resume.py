@@ -16,7 +16,6 @@ from pmnar.runtime.checkpoint import (
     check_images,
     check_labels,
     finished_epochs,
-    read_checkpoint,
     warn_of_test_images,
 )
 from pmnar.runtime.run_folder import CONFIG
@@ -24,7 +23,14 @@ from pmnar.tasks.command import OF_THE_COMMAND
 from pmnar.tasks.devices import BEFORE
 from pmnar.tasks.find import MANNER
 from pmnar.tasks.mistakes import dotted_keys, nearest
-from pmnar.tasks.places import MOVABLE, locate, move_data, read_config, saved_config
+from pmnar.tasks.places import (
+    MOVABLE,
+    locate,
+    move_data,
+    read_config,
+    read_run_checkpoint,
+    saved_config,
+)
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
@@ -58,7 +64,7 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     folder, path = locate(place)
     written = folder / CONFIG
     checkpoint = path if path.is_file() or not written.is_file() else None
-    content = None if checkpoint is None else read_checkpoint(checkpoint)
+    content = None if checkpoint is None else read_run_checkpoint(checkpoint, "train", folder)
     # A run that was changed and then stopped before its next checkpoint has the change in its
     # folder alone. One checkpoint of several is asked for with its own configuration.
     if content is None or (place.is_dir() and written.is_file()):
