@@ -17,3 +17,10 @@ def test_small_classes_keep_a_training_sample_and_give_a_test_sample() -> None:
         train, test = stratified_split(labels, fraction, seed=0)
         assert labels[train].tolist() == [0, 1, 2]
         assert labels[test].tolist() == [1, 2]
+
+
+def test_a_fraction_of_0_leaves_all_in_training() -> None:
+    labels = np.array([0, 1, 1, 2, 2])
+    train, test = stratified_split(labels, 0, seed=0)
+    assert train.tolist() == [0, 1, 2, 3, 4]
+    assert test.tolist() == []
