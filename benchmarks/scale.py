@@ -27,11 +27,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.measure import circumstances, line, markdown, source
-from pmnar.complementary import PLACES, ComplementaryLabels
 from pmnar.data.batches import rank_block
 from pmnar.files import write_text
 from pmnar.methods import PMNAR, Setting
 from pmnar.runtime.gather import exchange_blocks
+from pmnar.samples.complementary import PLACES, ComplementaryLabels
 
 IMAGENET_21K = 14_197_122
 SIZES = (50_000, 1_000_000, IMAGENET_21K // 2, IMAGENET_21K, 2 * IMAGENET_21K)

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from toy import ABLATIONS
+from every import METHODS
 
 from benchmarks.counts import Passes, network_flops, on_meta, passes
 from benchmarks.meta import MetaEpoch
@@ -40,7 +40,7 @@ def test_preact_resnet18_takes_the_operations_that_are_published() -> None:
     assert both == 3 * forward - first_layer
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
+@pytest.mark.parametrize("method", PASSES)
 def test_no_network_sees_an_image_more_often_than_the_method_says(method: str) -> None:
     assert passes(method) == PASSES[method]
 
@@ -57,7 +57,7 @@ def test_a_step_takes_four_forwards_and_backwards_and_the_pass_two_forwards() ->
     assert epoch.pass_flops == 2 * forward
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_host_reads_nothing_from_the_device_in_any_step(method: str) -> None:
     assert tiny_on_meta(method).steps == 3
 

@@ -12,19 +12,19 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data import Batch, ImageData, NoisyDataModule, Split
 from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
-from pmnar.methods import PMNAR, Setting
+from pmnar.methods import PMNAR, NoisyLabelMethod, Setting
 from pmnar.methods.terms import Losses, by_name
 from pmnar.noise import CleanLabels, Noise
 from pmnar.noise.base import IntArray
 from pmnar.runtime.compute import Compute
+from pmnar.samples.complementary import ComplementaryLabels
 
 SIZE, BATCH, SEED = 60, 20, 3
 COMPUTE = ("compile", "channels_last", "fused_forward", "two_threads")
-SHARED = ("seed", "gradient_clip", "class_names", "test_names")
+SHARED = ("seed", "gradient_clip", "labels", "class_names", "test_names")
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "ce": {"loss": "ce", "reweight": False, "networks": 1, "beta": 0.0},
@@ -144,10 +144,13 @@ def make_setting(
         network=network,
         optimizer=partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=5e-4),
         scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2], gamma=0.1),
-        labels=data.splits["train"].labels,
-        class_names=data.class_names,
-        test_names=data.test_names,
-        **{"seed": SEED, **settings},
+        **{
+            "labels": data.splits["train"].labels,
+            "class_names": data.class_names,
+            "test_names": data.test_names,
+            "seed": SEED,
+            **settings,
+        },
     )
 
 
@@ -167,7 +170,7 @@ def make_method(
 
 
 def fit(
-    method: PMNAR,
+    method: NoisyLabelMethod,
     data: NoisyDataModule,
     epochs: int = 1,
     callbacks: Sequence[Callback] = (),

@@ -66,8 +66,10 @@ def test_a_view_is_the_augmentation_of_the_normalised_images() -> None:
     for batch in train_batches(data):
         assert batch.share is not None
         images = data.splits["train"].images[batch.indices]
-        draws = data.views["weak"].draw(len(images), (1, 8, 8), batch.share.generator("weak"))
-        expected = Normalize([0.3057], [0.3760])(data.views["weak"].apply(images, draws))
+        draws = data.views.by_name["weak"].draw(
+            len(images), (1, 8, 8), batch.share.generator("weak")
+        )
+        expected = Normalize([0.3057], [0.3760])(data.views.by_name["weak"].apply(images, draws))
         assert torch.equal(batch.views[0], expected)
 
 

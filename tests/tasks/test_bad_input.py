@@ -116,7 +116,10 @@ def test_matrix_that_is_not_row_stochastic(refuse: Refuse, tmp_path: Path, rows:
     [
         ("dataset.train_subset=150", "the number of samples of"),
         ("dataset.subset_seed=1", "holds labels of other samples"),
-        ("dataset.source.split_seed=1", "the true labels in"),
+        (
+            "dataset.source.split_seed=1",
+            "holds labels of other images than this run's: the training image with index",
+        ),
     ],
 )
 def test_saved_labels_of_other_samples(

@@ -40,7 +40,8 @@ class RunTables(Checkpoint):
     Args:
         folder: the run folder.
         about: what `summary.json` says of the run beside its numbers (names, seeds, noise).
-        samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
+        samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`; and
+            the digest `images`.
         threshold: of the detection.
     """
 

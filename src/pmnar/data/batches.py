@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from pmnar.errors import InputError
-from pmnar.runtime.gather import exchange_rows
+from pmnar.runtime.gather import exchange_rows, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
 
@@ -36,8 +36,8 @@ class Share(NamedTuple):
     def whole(self, rows: Tensor) -> Tensor:
         """The global batch's `[size, ...]` from all ranks' rows; the inverse of `take`.
 
-        A row's gradient goes back to the rank that it came from, so scaled that the ranks' mean,
-        which DistributedDataParallel makes, is the gradient of the whole batch's loss.
+        A row's gradient goes back to the rank that it came from, from all ranks' losses: a
+        collective in backward too.
         """
         return rows if self.world == 1 else _Whole.apply(rows, self)
 
@@ -50,7 +50,7 @@ class Share(NamedTuple):
 
 
 class _Whole(torch.autograd.Function):
-    """`Share.whole`, which is told its gradient by no other rank."""
+    """`Share.whole` and its gradient: DistributedDataParallel makes the mean of the ranks' sums."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, share: Share) -> Tensor:
@@ -59,8 +59,7 @@ class _Whole(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        # All ranks have the same loss of the whole, and so the same gradient.
-        return ctx.share.take(gradient) * ctx.share.world, None
+        return ctx.share.take(sum_over_ranks(gradient.clone())), None
 
 
 class Batch(NamedTuple):

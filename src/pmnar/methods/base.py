@@ -53,6 +53,11 @@ class NoisyLabelMethod(NetworksModule):
 
     # -- what a method gives ----------------------------------------------------------------------
 
+    @property
+    def peers(self) -> dict[str, str]:
+        """For each network's name the other's; its own where it is alone."""
+        return dict(zip(self.networks, reversed(list(self.networks)), strict=True))
+
     def losses(self, batch: Batch) -> Losses:
         """For each network's name the terms of its loss by name; their sum is minimised.
 

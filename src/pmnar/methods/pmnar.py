@@ -8,13 +8,13 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pmnar import losses
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
-from pmnar.reweighting import (
+from pmnar.samples.complementary import ComplementaryLabels
+from pmnar.samples.reweighting import (
     adaptive_weights,
     balance_classes,
     check_minimum,
@@ -159,8 +159,7 @@ class PMNAR(NoisyLabelMethod):
         if not self.reweight:
             return
         measured = self.measure()
-        givers = list(self.networks)[::-1]
-        for position, (name, giver) in enumerate(zip(self.networks, givers, strict=True)):
+        for position, (name, giver) in enumerate(self.peers.items()):
             confidence = measured[f"confidence_{giver}"]
             weights = adaptive_weights(confidence, self.minimum)
             if self.weight_balance == "class":

@@ -4,6 +4,8 @@ import logging
 import warnings
 from typing import Any
 
+from pmnar.runtime.terminal import steady_output
+
 MESSAGES = (
     ".*does not have many workers.*",  # the images are in memory
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's
@@ -22,6 +24,7 @@ def _on_a_line(
 
 def quieten() -> None:
     """In this process: a rank that was spawned has to be told again."""
+    steady_output()
     for message in MESSAGES:
         warnings.filterwarnings("ignore", message)
     warnings.formatwarning = _on_a_line

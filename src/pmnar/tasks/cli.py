@@ -12,6 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from pmnar.runtime.process import check_temporary, check_threads, prepare_environment
+from pmnar.runtime.terminal import steady_output
 from pmnar.tasks import command
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
@@ -47,6 +48,7 @@ def evaluate_job(cfg: DictConfig) -> None:
 
 
 def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
+    steady_output()
     failed = False
     try:
         with one_line_errors(config_name):

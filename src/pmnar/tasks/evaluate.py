@@ -12,12 +12,17 @@ from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.names import suffixes
-from pmnar.runtime.checkpoint import check_labels, read_checkpoint
+from pmnar.runtime.checkpoint import (
+    check_images,
+    check_labels,
+    read_checkpoint,
+    warn_of_test_images,
+)
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import locate, move_data, saved_config
-from pmnar.tasks.train import load_data
+from pmnar.tasks.places import LABELS, locate, move_data, saved_config
+from pmnar.tasks.train import load_data, test_digests
 from pmnar.tasks.trainer import OURS, build_trainer
 
 Result = dict[str, Any]
@@ -40,6 +45,8 @@ def evaluate(cfg: DictConfig) -> Result:
     check_belongs(config, path, folder)
     compute = parse_compute(config)
     data = load_data(config)
+    check_images(checkpoint, data.labels.digest)
+    warn_of_test_images(checkpoint, test_digests(data))
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data, compute, weights_follow=True)
     method.load_state_dict(checkpoint["state_dict"])
@@ -100,8 +107,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
-        if (folder / "labels.npz").is_file():
-            config.noise = {"_target_": "pmnar.noise.FromFile", "path": str(folder)}
+        if (folder / LABELS).is_file():
+            config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
     return config

@@ -10,6 +10,7 @@ from pmnar.errors import InputError
 from pmnar.runtime.run_folder import CHECKPOINT
 
 SUMMARY = Path("summary.json")
+LABELS = Path("labels.npz")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 
 

@@ -14,9 +14,11 @@ from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
 from pmnar.data.duplicates import warn_of_shared
+from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -28,7 +30,8 @@ from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
 from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
-from pmnar.tasks.places import SUMMARY, read_summary
+from pmnar.tasks.find import check_same_images
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 
@@ -51,6 +54,8 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     set_up_process(compute.threads)
     data = load_data(cfg)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
+    if folder is not None:
+        check_same_images(folder, data.labels)
     method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
     method.identity = identity(cfg, data)
     epochs = 0
@@ -117,8 +122,8 @@ def prepare_folder(
         set_aside_summary(folder, epochs)
     if before != text:
         write_text(config, text)
-    if not (folder / "labels.npz").is_file():
-        data.labels.save(folder / "labels.npz")
+    if not (folder / LABELS).is_file():
+        data.labels.save(folder / LABELS)
     name_job(folder)
 
 
@@ -169,8 +174,15 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
+        "test_images": test_digests(data),
         "config": plain(cfg),
     }
+
+
+def test_digests(data: NoisyDataModule) -> dict[str, str]:
+    """What tells each test split from others; what is held out of training counts to that."""
+    return {name: data.splits[name].digest for name in data.test_names if name != HELD_OUT}
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
@@ -190,6 +202,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "seed": cfg.seed,
         "samples": len(labels.given),
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
         "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         "run": str(folder),
@@ -198,6 +211,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "true": true,
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
+        "images": data.labels.digest,
     }
     tables = RunTables(folder, about, samples, threshold)
     return [DetectionMonitor(true, threshold), LostClasses(), tables]
@@ -214,6 +228,7 @@ def announce(
         f"{cfg.method.name} on {cfg.dataset.name}, "
         f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
     )
+    say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "

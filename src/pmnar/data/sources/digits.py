@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pmnar.data.arrays import ImageData, Split
-from pmnar.data.sources.splitting import check_fraction, stratified_split
+from pmnar.data.sources.splitting import check_split, stratified_split
 from pmnar.noise.base import FloatArray
 
 MAX_VALUE = 16  # the images count the set pixels of 4×4 blocks
@@ -26,7 +26,7 @@ class Digits:
     name = "digits"
 
     def __init__(self, test_fraction: float = 0.25, split_seed: int = 0) -> None:
-        check_fraction(test_fraction)
+        check_split(test_fraction, split_seed)
         self.test_fraction = test_fraction
         self.split_seed = split_seed
 

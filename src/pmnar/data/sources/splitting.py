@@ -4,12 +4,15 @@ import numpy as np
 
 from pmnar.data.sources.listing import IntArray
 from pmnar.errors import InputError
+from pmnar.noise.draws import check_seed
 
 
-def check_fraction(test_fraction: float) -> None:
-    """Raises `InputError` where `test_fraction` is not in [0, 1)."""
-    if not 0 <= test_fraction < 1:
+def check_split(test_fraction: float, seed: int) -> None:
+    """Raises `InputError` where `test_fraction` is not in [0, 1), or `seed` is none."""
+    number = isinstance(test_fraction, (int, float)) and not isinstance(test_fraction, bool)
+    if not (number and 0 <= test_fraction < 1):
         raise InputError(f"dataset.source.test_fraction must be in [0, 1), got {test_fraction}")
+    check_seed(seed, "dataset.source.split_seed")
 
 
 def stratified_split(
