@@ -74,7 +74,7 @@ REFUSED = {
     "fused_forward=true trainer.sync_batchnorm=true": (
         "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
     ),
-    "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in (0, 1), got 1",
+    "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in [0, 1), got 1",
     "dataset.views.strong=mixup": (
         "dataset.views.strong must be one of autoaugment, randaugment, geometric, cutout, none, "
         "got 'mixup'"

@@ -14,6 +14,7 @@ from pmnar.errors import NonFiniteLossError
 from pmnar.methods.networks import Networks
 from pmnar.methods.recall import ClassRecall
 from pmnar.methods.setting import Setting
+from pmnar.names import suffixes
 from pmnar.runtime import facts
 from pmnar.runtime.gather import average_batch_norm, exchange_blocks
 
@@ -193,15 +194,14 @@ class NetworksModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Record accuracy; of the first test split also the first network's recall per class."""
-        for number, split in enumerate(self.test_names):
+        for split, suffix in suffixes(self.test_names).items():
             metrics = self.metrics[split]
             assert isinstance(metrics, MetricCollection)
             values = metrics.compute()
             metrics.reset()
             recall = values.pop("recall_class")
-            suffix = f"_{split}" if number else ""
             self.record |= {f"{name}{suffix}": float(value) for name, value in values.items()}
-            if number == 0:
+            if not suffix:
                 self.by_class["recall"] = recall
 
     test_step = validation_step

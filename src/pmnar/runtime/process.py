@@ -131,13 +131,17 @@ def keep_freed_memory() -> None:
 
 
 def _prepare_cores() -> None:
-    """Say how many threads compile, where the system does not say how many cores there are."""
+    """Where a process may not ask which cores are its own, let no library ask.
+
+    They go by the number of cores then, as they do on systems without that question.
+    """
     if not hasattr(os, "sched_getaffinity"):
         return
     try:
         os.sched_getaffinity(0)
     except OSError:
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        delattr(os, "sched_getaffinity")
 
 
 def _has_name() -> bool:

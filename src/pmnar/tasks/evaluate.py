@@ -11,6 +11,7 @@ from pmnar.callbacks.classes_table import class_rows
 from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import suffixes
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
@@ -53,6 +54,8 @@ def evaluate(cfg: DictConfig) -> Result:
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
+    if method.measurement is None:  # Lightning does nothing where there is nothing to test
+        method.to(trainer.strategy.root_device)
     measured = {name: values.cpu() for name, values in method.measure().items()}
     confidence, given = measured["confidence_first"], method.labels.cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
@@ -66,7 +69,7 @@ def evaluate(cfg: DictConfig) -> Result:
             f"accuracy{suffix}": {
                 name: found[f"accuracy_{name}{suffix}"] for name in method.output_names
             }
-            for suffix in ("", *(f"_{split}" for split in data.test_names[1:]))
+            for suffix in suffixes(data.test_names).values()
         },
         "recall_per_class": {
             row["name"]: row["recall"]

@@ -13,6 +13,7 @@ from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
+from pmnar.data.duplicates import warn_of_shared
 from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
@@ -219,9 +220,10 @@ def announce(
     """Say what is about to be trained, and where."""
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
+    warn_of_shared(data)
     say(
         f"{cfg.method.name} on {cfg.dataset.name}, "
-        f"{len(data.labels.given):,} images to train on, {held_out}"
+        f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
     )
     say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")

@@ -25,6 +25,13 @@ def test_small_classes_keep_a_training_sample_and_give_a_test_sample() -> None:
         assert labels[test].tolist() == [1, 2]
 
 
+def test_a_fraction_of_0_leaves_all_in_training() -> None:
+    labels = np.array([0, 1, 1, 2, 2])
+    train, test = stratified_split(labels, 0, seed=0)
+    assert train.tolist() == [0, 1, 2, 3, 4]
+    assert test.tolist() == []
+
+
 @pytest.mark.parametrize("value", ["some", -1, 1.5, None])
 def test_what_is_no_fraction_seed_or_size_is_a_line(value: Any) -> None:
     for source in (Digits, lambda **options: ImageFolder("absent", **options)):

@@ -19,7 +19,7 @@ class Digits:
     """1,797 real 8×8 images of ten digits; needs no file and no network.
 
     Args:
-        test_fraction: share of each class that is set aside as test split, in (0, 1).
+        test_fraction: share of each class that is set aside as test split, in [0, 1).
         split_seed: seed of that choice. The defaults give 1,347 training and 450 test images.
     """
 
@@ -43,7 +43,7 @@ class Digits:
             for chosen in stratified_split(labels, self.test_fraction, self.split_seed)
         )
         names = tuple(str(digit) for digit in range(10))
-        return ImageData(self.name, names, train, {"test": test})
+        return ImageData(self.name, names, train, {"test": test} if len(test) else {})
 
 
 def read_digits() -> FloatArray:

@@ -48,7 +48,8 @@ class ImageFolder:
         image_size: images are stretched to this square.
         channels: 1 (gray) or 3 (RGB); `Decoder` says how other kinds of image are converted.
         test_fraction: share of each class that becomes the test split, where there is no folder
-            of tests; in (0, 1). Its labels are trusted no more than the others.
+            of tests; in [0, 1). Its labels are trusted no more than the others. With 0 there is no
+            test split, and every image is trained on.
         split_seed: seed of that choice.
         on_error: what an unreadable image does: `raise` an error, or `skip` it.
         labels_are_true: whether the training labels are known to be right.
@@ -112,7 +113,7 @@ class ImageFolder:
         if counts.min() == 0:
             name = classes[int(counts.argmin())]
             raise InputError(f"class '{name}' in {self.data_dir} has no readable image ({KEY})")
-        if not splits:
+        if not splits and self.test_fraction > 0:
             train, splits["test"] = self._divide(train)
         return ImageData(self.name, classes, train, splits, self.labels_are_true)
 
