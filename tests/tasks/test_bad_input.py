@@ -1,6 +1,7 @@
 """What cannot be used is refused in one line that says what to change, and leaves nothing."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from pmnar.errors import NonFiniteLossError
 from pmnar.noise import human
+from pmnar.runtime.typed import hydra_quoted
 from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
 
@@ -207,6 +209,30 @@ def test_folder_of_images_that_cannot_be_used(
     message = refuse(*FOLDER, f"dataset.source.data_dir={images}")
     assert reason in message
     assert str(images) in message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names themselves")
+@pytest.mark.parametrize("kind", ["class", "image", "path"])
+def test_a_name_that_is_no_utf8_is_told_before_training(
+    refuse: Refuse, tmp_path: Path, kind: str
+) -> None:
+    """It could not be written at the end, into tables and a report that are UTF-8."""
+    images, odd = tmp_path / "images", "caf\udce9"
+    official_data.write_image_folder(images, side=8)
+    train_folder = images / "train"
+    if kind == "class":
+        (train_folder / "class1").rename(train_folder / odd)
+        (images / "test" / "class1").rename(images / "test" / odd)
+    elif kind == "image":
+        (train_folder / "class0" / "0003.png").rename(train_folder / "class0" / f"{odd}.png")
+    else:
+        images = images.rename(tmp_path / odd)
+    message = refuse(
+        *FOLDER, "dataset.source.image_size=8", f"data_dir={hydra_quoted(str(images))}"
+    )
+    assert message.startswith(f"the {kind} ")
+    assert "caf\\xe9" in message
+    assert "not UTF-8" in message
 
 
 def test_unreadable_image_can_be_skipped(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 from processes import Result
 
 from pmnar.noise import NoisyLabels
+from pmnar.runtime.typed import assignment
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.console import say
 
@@ -70,6 +72,20 @@ def test_mistyped_override_names_the_nearest(
     for name in names:
         assert name in line
     assert not runs.exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["a=b", "a(b)", "a,b", "[a", "[a,b]", "it's", "12", "{a: b}", "${a", "Bü=cher"]
+)
+def test_an_unquoted_path_is_told_how_it_is_quoted(command: Command, runs: Path, path: str) -> None:
+    """What the line proposes is taken by the shell and by Hydra, and is of that very path."""
+    line = one_error(command("train", f"runs_dir={runs}", f"resume={path}"))
+    assert assignment("resume", path) in line
+    [typed] = shlex.split(line[line.index(assignment("resume", path)) :])
+    again = one_error(command("train", f"runs_dir={runs}", typed))
+    assert again.endswith(
+        f"resume must be a run folder or a checkpoint; there is nothing at {path}"
+    )
 
 
 def test_evaluate_needs_a_run(command: Command, tmp_path: Path) -> None:

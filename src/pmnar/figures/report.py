@@ -1,6 +1,5 @@
 """The report of a run: one HTML file that needs nothing beside it."""
 
-import shlex
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from pmnar.figures.page import (
 from pmnar.figures.tables import Summary, lookup, read_summary
 from pmnar.files import write_text
 from pmnar.names import HELD_OUT
+from pmnar.runtime.typed import command
 
 SUSPECTS = 50
 NETWORKS = ("first", "second", "ensemble")
@@ -225,11 +225,8 @@ def _suspects(run: Path) -> list[str]:
 
 
 def _next(run: Path, summary: Summary) -> list[str]:
-    folder = shlex.quote(_folder(run, summary))
-    lines = [
-        f"python -m src.train resume={folder}",
-        f"python -m src.evaluate run={folder}",
-    ]
+    folder = _folder(run, summary)
+    lines = [command("train", resume=folder), command("evaluate", run=folder)]
     return [
         heading("Going on"),
         paragraph("Train further from the last checkpoint, or measure its accuracy again:"),

@@ -11,7 +11,7 @@ import select
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 PLAIN = "pmnar-plain"
 """The name under which `_stand_in` is known to Python's encoders."""
@@ -70,15 +70,19 @@ def steady_output() -> None:
     """Let nothing that this process prints raise; doing it twice changes nothing.
 
     Letters that the terminal lacks are replaced: by a stand-in where there is one, else as
-    JSON escapes them. Streams that somebody else has put in the place of Python's own are left alone.
+    JSON escapes them. Streams that somebody else has put in the place of Python's are left alone.
     """
     codecs.register_error(PLAIN, _stand_in)
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
         if stream is None:  # closed by whoever started this
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))
+            setattr(sys, name, _nowhere())
         elif stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, _steady(stream))
+
+
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def _steady(stream: io.TextIOWrapper) -> io.TextIOWrapper:

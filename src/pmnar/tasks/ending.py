@@ -1,8 +1,6 @@
 """How a run ends early: what is said, and which error it becomes."""
 
 import os
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from pmnar.errors import TOLD, InputError, NonFiniteLossError, RankLostError, Wr
 from pmnar.runtime.checkpoint import finished_epochs, read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT, is_first_process
 from pmnar.runtime.stop import RunStopped, StopOnSignal
+from pmnar.runtime.typed import command
 from pmnar.runtime.watch import STARTED_BY, RankWatch, how_it_ended
 from pmnar.tasks.console import say
 
@@ -35,7 +34,7 @@ class Ending:
     def __init__(self, folder: Path, epochs: int) -> None:
         self.folder, self.epochs = folder, epochs
         # A further rank does not know the folder, and rank 0 says it.
-        self.advice = f"go on with: {resume_command(folder)}" if is_first_process() else ""
+        self.advice = f"go on with: {command('train', resume=folder)}" if is_first_process() else ""
         self.watch = RankWatch(self.advice)
         self.stop = StopOnSignal(self.watch)
         self.callbacks: list[Callback] = [self.watch, self.stop]
@@ -92,10 +91,3 @@ class Ending:
                 return RankLostError(f"rank {rank} {how_it_ended(process.exitcode)}; {self.advice}")
         error.add_note(self.advice)
         return error
-
-
-def resume_command(folder: Path) -> str:
-    """What to type to go on with a run."""
-    installed = Path(sys.argv[0]).name == "pmnar-train"
-    command = "pmnar-train" if installed else "python -m src.train"
-    return f"{command} resume={shlex.quote(str(folder))}"

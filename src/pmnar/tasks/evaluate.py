@@ -21,7 +21,7 @@ from pmnar.runtime.checkpoint import (
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import LABELS, locate, move_data, saved_config
+from pmnar.tasks.places import LABELS, follow_moves, locate, move_data, saved_config
 from pmnar.tasks.train import load_data, test_digests
 from pmnar.tasks.trainer import OURS, build_trainer
 
@@ -107,6 +107,7 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
+        follow_moves(config, folder)
         if (folder / LABELS).is_file():
             config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
         if cfg.data_dir is not None:

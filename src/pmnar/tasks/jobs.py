@@ -27,7 +27,7 @@ from pmnar.tasks.find import (
     unfinished_run,
 )
 from pmnar.tasks.mistakes import one_line_errors
-from pmnar.tasks.places import LABELS, read_summary
+from pmnar.tasks.places import LABELS, check_paths, read_summary
 from pmnar.tasks.resume import Resumed, resume
 from pmnar.tasks.sweep import (
     check_objective,
@@ -84,6 +84,7 @@ def spawn_ranks(cfg: DictConfig) -> None:
 def _train(cfg: DictConfig) -> Outcome:
     """Train, and then the method of `compare=` on the same labels; print what came of it."""
     overrides = task_overrides()
+    check_paths(cfg, overrides)
     check_objective(cfg)
     check_compare(cfg)
     # Composed now, so that a mistyped method fails before the first one is trained.
@@ -180,4 +181,5 @@ def evaluate_job(cfg: DictConfig) -> None:
     from pmnar.tasks.evaluate import evaluate  # training needs none of it
 
     with one_line_errors("evaluate"):
+        check_paths(cfg, task_overrides())
         say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))

@@ -6,12 +6,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pmnar.errors import TOLD, NonFiniteLossError, RankLostError, WriteError
 from pmnar.runtime.run_folder import is_first_process
+from pmnar.runtime.typed import assignment
 from pmnar.tasks.command import config_dir
 
 PLUGINS = {
@@ -80,6 +86,8 @@ def explain(error: Exception, config_name: str) -> str:
             return f"{choice} needs a plugin: pip install 'pmnar[{PLUGINS[wanted]}]'"
         group, _, name = wanted.rpartition("/")
         return f"{group}={name} does not exist; {nearest(name, error.options)}"
+    if (hint := how_to_quote(error)) is not None:
+        return hint
     cause = error.__cause__ or error
     if isinstance(error, InstantiationException):
         return first_line(cause)
@@ -88,6 +96,25 @@ def explain(error: Exception, config_name: str) -> str:
     if not key:
         return message
     return f"{message}; {nearest(key, known_keys(config_name))}"
+
+
+def how_to_quote(error: Exception) -> str | None:
+    """For a value that Hydra's grammar cannot take, or takes for several: how it is typed as text.
+
+    None for any other error.
+    """
+    message, several = first_line(error), "Ambiguous value for argument '"
+    if isinstance(error, OverrideParseException):
+        text = error.override
+    elif message.startswith(several):
+        text = message.removeprefix(several).removesuffix("'")
+    else:
+        return None
+    key, equals, value = str(text).partition("=")
+    if not equals:
+        return None
+    typed = assignment(key, value.strip("'\""))
+    return f"{text} cannot be read as key=value; a path or other text is quoted twice: {typed}"
 
 
 def _quoted(message: str) -> str:

@@ -1,17 +1,38 @@
 """Where a run's files and its data are: its folder, configuration, checkpoint, summary."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.errors import InputError
-from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.runtime.typed import assignment
 
 SUMMARY = Path("summary.json")
 LABELS = Path("labels.npz")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
+
+PATHS = ("run", "resume", "runs_dir", "data_dir", *MOVABLE)
+"""Keys whose value is a path: text, whatever it looks like."""
+
+
+def check_paths(cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Raise `InputError` where Hydra has read a path as a number, a list or a dictionary.
+
+    Args:
+        cfg: the configuration.
+        overrides: as they were typed.
+    """
+    typed_as = dict(text.partition("=")[::2] for text in overrides)
+    for key in PATHS:
+        value = OmegaConf.select(cfg, key)
+        if value is not None and not isinstance(value, str):
+            text = typed_as.get(key, str(value))
+            typed = assignment(key, text)
+            raise InputError(f"{key} must be a path, got {text}; as text it is typed {typed}")
 
 
 def read_config(path: Path) -> DictConfig:
@@ -42,12 +63,32 @@ def locate(place: Path, key: str = "resume") -> tuple[Path, Path]:
 
 
 def move_data(config: DictConfig, old: str, new: str) -> None:
-    """Point every path of the data set and the noise below `old` to the same place below `new`."""
+    """Point the data set and what the noise reads, below `old`, to the same places below `new`.
+
+    A data set that is not below `old`, or of which nothing is at that place, is what `new` means.
+    """
     for node in (config.dataset.source, config.noise):
         for key, value in node.items():
             if isinstance(value, str) and Path(value).is_relative_to(old):
                 node[key] = str(Path(new) / Path(value).relative_to(old))
+    source, new_place = config.dataset.source, Path(new).expanduser()
+    if "data_dir" in source:
+        place = Path(source.data_dir).expanduser()
+        is_below = place.is_relative_to(new_place)
+        if not is_below or (new_place.is_dir() and not place.is_dir()):
+            source.data_dir = new
     config.data_dir = new
+
+
+def follow_moves(config: DictConfig, folder: Path) -> None:
+    """Let a checkpoint's `config` look for data where the run's own, changed since, does."""
+    if not (folder / CONFIG).is_file():
+        return
+    now = read_config(folder / CONFIG)
+    for key in ("data_dir", *MOVABLE):
+        value = OmegaConf.select(now, key)
+        if value is not None and OmegaConf.select(config, key) is not None:
+            OmegaConf.update(config, key, value)
 
 
 def saved_config(checkpoint: dict[str, Any]) -> DictConfig:

@@ -33,6 +33,7 @@ from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
+from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 
 Summary = dict[str, Any]
@@ -50,9 +51,11 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
         RunStopped, RankLostError, WriteError: see `Ending`.
     """
     quieten()
+    check_settings(cfg)
     compute = check(cfg)
     set_up_process(compute.threads)
     data = load_data(cfg)
+    check_names(data)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
     if folder is not None:
         check_same_images(folder, data.labels)
