@@ -27,6 +27,7 @@ from pmnar.tasks.places import (
     MOVABLE,
     locate,
     move_data,
+    newest_whole,
     read_config,
     read_run_checkpoint,
     saved_config,
@@ -63,7 +64,8 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     """
     folder, path = locate(place)
     written = folder / CONFIG
-    checkpoint = path if path.is_file() or not written.is_file() else None
+    begins_again = written.is_file() and not path.is_file() and newest_whole(path) is None
+    checkpoint = None if begins_again else path
     content = None if checkpoint is None else read_run_checkpoint(checkpoint, "train", folder)
     # A run that was changed and then stopped before its next checkpoint has the change in its
     # folder alone. One checkpoint of several is asked for with its own configuration.
