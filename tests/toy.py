@@ -110,6 +110,19 @@ class TinyNet(nn.Module):
         return logits
 
 
+class NoNorm(nn.Module):
+    """Without BatchNorm, whose statistics are each rank's own; in 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, dtype=torch.float64)
+        self.head = nn.Linear(8, 10, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.conv(x.double()).relu().mean((2, 3)))
+        return logits
+
+
 def make_data(
     views: Sequence[str] = ("weak", "strong"),
     source: FewDigits | None = None,

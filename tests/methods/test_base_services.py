@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from toy import SEED, FewDigits, TinyNet, fit, make_data, make_setting, train_batches
+from toy import SEED, FewDigits, NoNorm, TinyNet, fit, make_data, make_setting, train_batches
 
 from pmnar.data import Batch, Share
 from pmnar.losses import cross_entropy
@@ -65,18 +65,6 @@ class OfTheWhole(NoisyLabelMethod):
         folder = Path(self.identity["folder"])
         found = {"state": self.networks.state_dict(), "seen": self.seen, "record": self.record}
         torch.save(found, folder / f"{self.trainer.world_size}-{self.global_rank}.pt")
-
-
-class NoNorm(nn.Module):
-    """In 64 bits, without statistics of a rank's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head = nn.Linear(64, 10, dtype=torch.float64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(x.double().flatten(1))
-        return logits
 
 
 @pytest.mark.ddp

@@ -19,6 +19,7 @@ from toy import (
     BATCH,
     SIZE,
     FewDigits,
+    NoNorm,
     TinyNet,
     fit,
     make_data,
@@ -41,19 +42,6 @@ class Dropping(TinyNet):
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(nn.functional.dropout(x, 0.2, self.training))
-
-
-class NoNorm(nn.Module):
-    """Without BatchNorm, whose statistics are each rank's own; in 64 bits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 8, 3, dtype=torch.float64)
-        self.head = nn.Linear(8, 10, dtype=torch.float64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.conv(x.double()).relu().mean((2, 3)))
-        return logits
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from toy import ABLATIONS, FewDigits, TinyNet, Watched, fit, make_data, make_method, state
+from toy import ABLATIONS, FewDigits, NoNorm, TinyNet, Watched, fit, make_data, make_method, state
 
 from pmnar.data import ImageData, Split
 from pmnar.methods import PMNAR
@@ -21,19 +21,6 @@ from pmnar.samples.complementary import ComplementaryLabels
 pytestmark = pytest.mark.ddp
 SIZE = 51  # in batches of 20: 3 ordered batches, the last of 11
 TWO: dict[str, Any] = {**ABLATIONS["pmnar"], "warmup_epochs": 0}
-
-
-class NoNorm(nn.Module):
-    """A network without BatchNorm, whose statistics are each rank's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 8, 3, dtype=torch.float64)
-        self.head = nn.Linear(8, 10, dtype=torch.float64)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.conv(x.double()).relu().mean((2, 3)))
-        return logits
 
 
 def devices(ranks: int) -> dict[str, Any]:
