@@ -94,3 +94,15 @@ def test_a_run_on_a_plain_terminal_whose_reader_went(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr.isascii()
     assert list(tmp_path.rglob("summary.json"))
+
+
+def test_a_name_of_bytes_ends_nothing_where_the_output_is_closed() -> None:
+    script = STEADY + "print('\\udcff', '\\u2192')\nimport sys; sys.stderr.write('to the end')"
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, script],
+        env=environment(),
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, b"to the end")

@@ -82,7 +82,7 @@ def steady_output() -> None:
 
 
 def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
+    return Path(os.devnull).open("w", encoding="utf-8", errors=PLAIN)
 
 
 def _steady(stream: io.TextIOWrapper) -> io.TextIOWrapper:
