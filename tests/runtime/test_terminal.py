@@ -106,3 +106,23 @@ def test_a_name_of_bytes_ends_nothing_where_the_output_is_closed() -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, b"to the end")
+
+
+@pytest.mark.parametrize(("place", "lost"), [("/dev/full", "True"), (os.devnull, "False")])
+def test_what_a_full_disk_did_not_take_is_known(place: str, lost: str) -> None:
+    """`evaluate` has nothing but what it prints, and says so."""
+    script = (
+        "import sys; from pmnar.runtime.terminal import lost_output, steady_output; "
+        "steady_output(); print('figures'); sys.stderr.write(str(lost_output()))"
+    )
+    if not Path(place).exists():
+        pytest.skip(f"{place} is not there")
+    with Path(place).open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.stderr == lost

@@ -27,11 +27,15 @@ class SteadyRaw(io.RawIOBase):
     """Bytes to where `raw` writes them, and to nowhere where it cannot.
 
     Once a write has failed the rest is dropped: half a line, later, would help nobody.
+
+    Attributes:
+        error: with which a write has failed, or None.
     """
 
     def __init__(self, raw: Any) -> None:
         super().__init__()
-        self.raw, self.failed = raw, False
+        self.raw = raw
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         """Always."""
@@ -49,11 +53,11 @@ class SteadyRaw(io.RawIOBase):
         """Write all of `data`, or drop what is left of it."""
         left = memoryview(data).cast("B")
         length = len(left)
-        while len(left) and not self.failed:
+        while len(left) and self.error is None:
             try:
                 left = left[self._some(left) :]
-            except OSError:
-                self.failed = True
+            except OSError as error:
+                self.error = error
         return length
 
     def _some(self, data: memoryview) -> int:
@@ -79,6 +83,20 @@ def steady_output() -> None:
             setattr(sys, name, _nowhere())
         elif stream is getattr(sys, f"__{name}__") and isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, _steady(stream))
+
+
+def lost_output() -> bool:
+    """Whether something printed could not be written, though somebody waits for it.
+
+    A reader who has gone (`| head`) has what they wanted.
+    """
+    sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return (
+        isinstance(raw, SteadyRaw)
+        and raw.error is not None
+        and not isinstance(raw.error, BrokenPipeError)
+    )
 
 
 def _nowhere() -> TextIO:

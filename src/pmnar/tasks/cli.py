@@ -12,7 +12,7 @@ import hydra
 from omegaconf import DictConfig
 
 from pmnar.runtime.process import check_temporary, check_threads, prepare_environment
-from pmnar.runtime.terminal import steady_output
+from pmnar.runtime.terminal import lost_output, steady_output
 from pmnar.tasks import command
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
@@ -30,6 +30,9 @@ def train() -> None:
 def evaluate() -> None:
     """Entry point of `pmnar-evaluate` and `python -m src.evaluate`."""
     _run("evaluate", evaluate_job)
+    if lost_output():  # what training found is in its folder; here it is all there is
+        print("error: the result could not be written to the standard output", file=sys.stderr)
+        sys.exit(1)
 
 
 # The jobs' own modules take seconds to load. Help and mistyped overrides are answered without them.
