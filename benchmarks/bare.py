@@ -19,11 +19,11 @@ from benchmarks.growth import PASS, STEPS, TEST
 from benchmarks.runs import Clock, Run
 from pmnar import losses
 from pmnar.augment import PaddedAugmentation
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Share, ShuffledBatches
 from pmnar.data.residence import ResidentImages
 from pmnar.methods import PMNAR
-from pmnar.reweighting import adaptive_weights
+from pmnar.samples.complementary import ComplementaryLabels
+from pmnar.samples.reweighting import adaptive_weights
 from pmnar.tasks.command import plain
 
 VIEWS = ("weak", "strong")
@@ -69,7 +69,7 @@ class BareLoop:
         self.optimizer = instantiate(plain(self.cfg.optimizer))(groups)
         self.scheduler = instantiate(plain(self.cfg.scheduler))(self.optimizer)
         train, test = self.data.splits["train"], self.data.splits[self.data.test_names[0]]
-        self.views: list[PaddedAugmentation] = [self.data.views[name] for name in VIEWS]  # type: ignore[misc]
+        self.views: list[PaddedAugmentation] = [self.data.views.by_name[name] for name in VIEWS]  # type: ignore[misc]
         self.border = self.views[0].padding
         self.images = ResidentImages(train.images, self.border, self.device)
         self.labels = train.labels.to(self.device)
@@ -134,7 +134,7 @@ class BareLoop:
         found = []
         for name, view in zip(VIEWS, self.views, strict=True):
             draws = view.draw(share.size, (channels, height, width), share.generator(name))
-            found.append(self.data.normalize(view.apply_padded(padded, draws)))
+            found.append(self.data.views.normalize(view.apply_padded(padded, draws)))
         return found
 
     @torch.no_grad()
@@ -167,7 +167,7 @@ class BareLoop:
 
     def probabilities(self, images: Tensor) -> list[Tensor]:
         """Each network's, in eval mode, fp32 `[B, K]`."""
-        x = self.data.normalize(images)
+        x = self.data.views.normalize(images)
         for network in self.networks:
             network.eval()
         return self.each(lambda n: self.forward(n, x).float().softmax(-1))

@@ -13,9 +13,9 @@ from benchmarks.runs import RESNET, Run, configuration, run_of
 BATCH = 128
 READS = ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "_unique2")
 """Operators that hand a device's values to the host, or need them for a shape."""
-PARTS = {"training_step": "forward", "per_sample": "per-sample state", "_accumulate": "sums"}
+PARTS = {"training_step": "forward", "_accumulate": "sums"}
 """A method's functions whose operators make a phase."""
-PHASES = ("views", "per-sample state", "forward", "backward", "optimiser", "sums", "Lightning")
+PHASES = ("views", "forward", "backward", "optimiser", "sums", "Lightning")
 
 
 class Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -58,12 +58,7 @@ class CountOperators(L.Callback):
     def watch(self, run: Run) -> None:
         """Tell the phases of the run's steps apart."""
         method, data, within = run.method, run.data, self.mode.within
-        parts = {
-            "training_step": "forward",
-            "per_sample": "per-sample state",
-            "_accumulate": "sums",
-        }
-        for name, phase in parts.items():
+        for name, phase in PARTS.items():
             setattr(method, name, within(phase, getattr(method, name)))
         views = within("views", data.on_after_batch_transfer)
         data.on_after_batch_transfer = views  # type: ignore[method-assign]

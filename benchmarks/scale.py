@@ -27,11 +27,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from benchmarks.measure import circumstances, line, markdown, source
-from pmnar.complementary import PLACES, ComplementaryLabels
 from pmnar.data.batches import rank_block
 from pmnar.files import write_text
-from pmnar.methods import PMNAR
+from pmnar.methods import PMNAR, Setting
 from pmnar.runtime.gather import exchange_blocks
+from pmnar.samples.complementary import PLACES, ComplementaryLabels
 
 IMAGENET_21K = 14_197_122
 SIZES = (50_000, 1_000_000, IMAGENET_21K // 2, IMAGENET_21K, 2 * IMAGENET_21K)
@@ -94,15 +94,14 @@ def room(samples: int) -> dict[str, Tensor]:
 def method_of(case: Case) -> PMNAR:
     """The method with a network of two numbers."""
     labels = torch.randint(case.classes, (case.samples,))
-    return PMNAR(
+    setting = Setting(
         partial(nn.Linear, 1, 1),
         partial(torch.optim.SGD, lr=0.1),
         partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0),
         labels,
-        [str(k) for k in range(case.classes)],
-        networks=2,
-        warmup_epochs=0,
+        tuple(str(k) for k in range(case.classes)),
     )
+    return PMNAR(setting, warmup_epochs=0)
 
 
 @contextmanager

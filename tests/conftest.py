@@ -1,4 +1,9 @@
-"""For all tests: one thread, so that they are quick side by side; no warnings about toy runs."""
+"""For all tests: one thread, so that they are quick side by side; no warnings about toy runs.
+
+Nor do they read or fill the user's cache of decoded images.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -12,3 +17,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """What Lightning and the method say of runs as small as a test's."""
     for message in OF_TOY_RUNS:
         config.addinivalue_line("filterwarnings", f"ignore:.*{message}.*")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the session's, for the processes that tests start too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PMNAR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from toy import ABLATIONS
+from every import METHODS
 
 from benchmarks.counts import Passes, network_flops, on_meta, passes
 from benchmarks.meta import MetaEpoch
@@ -40,7 +40,7 @@ def test_preact_resnet18_takes_the_operations_that_are_published() -> None:
     assert both == 3 * forward - first_layer
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
+@pytest.mark.parametrize("method", PASSES)
 def test_no_network_sees_an_image_more_often_than_the_method_says(method: str) -> None:
     assert passes(method) == PASSES[method]
 
@@ -57,7 +57,7 @@ def test_a_step_takes_four_forwards_and_backwards_and_the_pass_two_forwards() ->
     assert epoch.pass_flops == 2 * forward
 
 
-@pytest.mark.parametrize("method", ABLATIONS)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_host_reads_nothing_from_the_device_in_any_step(method: str) -> None:
     assert tiny_on_meta(method).steps == 3
 
@@ -83,14 +83,13 @@ def test_nor_with_classes_too_many_for_bits() -> None:
 
 
 def test_a_read_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = PMNAR.per_sample
+    given = PMNAR.losses
 
     def reading(self: PMNAR, batch: Any) -> Any:
-        found = given(self, batch)
-        assert found["weight"].min().item() >= 0
-        return found
+        assert self.sample_weights.min().item() >= 0
+        return given(self, batch)
 
-    monkeypatch.setattr(PMNAR, "per_sample", reading)
+    monkeypatch.setattr(PMNAR, "losses", reading)
     with pytest.raises(RuntimeError, match="meta"):
         tiny_on_meta("pmnar")
 
@@ -100,15 +99,15 @@ def test_operators_that_read_are_counted_where_they_are(monkeypatch: pytest.Monk
     found = operators("pmnar", batch=8)
     assert sum(found["reads"].values()) == 0
     assert found["operators"]["optimiser"] <= 2  # a fused one for each network
-    given = PMNAR.per_sample
-    monkeypatch.setattr(PMNAR, "per_sample", lambda self, batch: _read(given(self, batch)))
+    given = PMNAR.losses
+    monkeypatch.setattr(PMNAR, "losses", lambda self, batch: given(_read(self), batch))
     found = operators("pmnar", batch=8)
-    assert found["reads"]["per-sample state"] == 2  # steps that are counted
+    assert found["reads"]["forward"] == 2  # steps that are counted
 
 
-def _read(found: Any) -> Any:
-    float(found["weight"].min())
-    return found
+def _read(method: PMNAR) -> PMNAR:
+    float(method.sample_weights.min())
+    return method
 
 
 def test_cross_entropy_needs_a_quarter_of_the_operators() -> None:

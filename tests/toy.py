@@ -12,16 +12,19 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data import Batch, ImageData, NoisyDataModule, Split
 from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
-from pmnar.methods import PMNAR
-from pmnar.methods.step import by_name
+from pmnar.methods import PMNAR, NoisyLabelMethod, Setting
+from pmnar.methods.terms import Losses, by_name
 from pmnar.noise import CleanLabels, Noise
 from pmnar.noise.base import IntArray
+from pmnar.runtime.compute import Compute
+from pmnar.samples.complementary import ComplementaryLabels
 
 SIZE, BATCH, SEED = 60, 20, 3
+COMPUTE = ("compile", "channels_last", "fused_forward", "two_threads")
+SHARED = ("seed", "gradient_clip", "labels", "class_names", "test_names")
 
 ABLATIONS: dict[str, dict[str, Any]] = {
     "ce": {"loss": "ce", "reweight": False, "networks": 1, "beta": 0.0},
@@ -130,28 +133,44 @@ def make_data(
     return data
 
 
+def make_setting(
+    data: NoisyDataModule,
+    network: Callable[[], nn.Module] = TinyNet,
+    lr: float = 0.1,
+    **settings: Any,
+) -> Setting:
+    """What every method is given: SGD, whose rate is divided by ten after two epochs."""
+    return Setting(
+        network=network,
+        optimizer=partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=5e-4),
+        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2], gamma=0.1),
+        **{
+            "labels": data.splits["train"].labels,
+            "class_names": data.class_names,
+            "test_names": data.test_names,
+            "seed": SEED,
+            **settings,
+        },
+    )
+
+
 def make_method(
     data: NoisyDataModule,
     network: Callable[[], nn.Module] = TinyNet,
     lr: float = 0.1,
     **settings: Any,
 ) -> "Watched":
-    """The method, trained by SGD whose rate is divided by ten after two epochs."""
-    method = Watched(
-        network=network,
-        optimizer=partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=5e-4),
-        scheduler=partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[2], gamma=0.1),
-        labels=data.splits["train"].labels,
-        class_names=data.class_names,
-        test_names=data.test_names,
-        **{"seed": SEED, "warmup_epochs": 1, **settings},
-    )
+    """PMNAR or an ablation, with any settings of its own, of all methods or of `Compute`."""
+    compute = {name: settings.pop(name) for name in COMPUTE if name in settings}
+    shared = {name: settings.pop(name) for name in SHARED if name in settings}
+    setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
+    method = Watched(setting, **{"warmup_epochs": 1, "networks": 1, **settings})
     data.train_views = method.views
     return method
 
 
 def fit(
-    method: PMNAR,
+    method: NoisyLabelMethod,
     data: NoisyDataModule,
     epochs: int = 1,
     callbacks: Sequence[Callback] = (),
@@ -192,9 +211,9 @@ class Watched(PMNAR):
         super().on_train_epoch_end()
         self.rows.append(dict(self.record))
 
-    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
+    def losses(self, batch: Batch) -> Losses:
         self.batches.append(batch)
-        return super().per_sample(batch)
+        return super().losses(batch)
 
 
 def train_batches(data: NoisyDataModule, epoch: int = 0) -> Iterator[Batch]:
@@ -211,8 +230,7 @@ def same_state(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> bool:
 
 def terms_of(method: PMNAR, batch: Batch) -> dict[str, Tensor]:
     """All terms of a batch's loss, of both networks together."""
-    terms = method.losses(batch.views, batch.label, method.per_sample(batch))
-    return by_name(terms)
+    return by_name(method.losses(batch))
 
 
 def state(method: nn.Module) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ def same(left: Batch, right: Batch) -> bool:
     views = zip(left.views, right.views, strict=True)
     return (
         torch.equal(left.indices, right.indices)
-        and torch.equal(left.label, right.label)
+        and torch.equal(left.labels, right.labels)
         and left.share == right.share
         and all(torch.equal(a, b) for a, b in views)
     )
@@ -41,7 +41,7 @@ def test_training_is_handed_the_given_labels() -> None:
     assert np.mean(given != true) == 0.5
     assert data.splits["train"].labels.tolist() == given.tolist()
     for batch in train_batches(data):
-        assert batch.label.tolist() == given[batch.indices.numpy()].tolist()
+        assert batch.labels.tolist() == given[batch.indices.numpy()].tolist()
 
 
 def test_labels_of_an_untrusted_source_are_no_truth() -> None:
@@ -66,8 +66,10 @@ def test_a_view_is_the_augmentation_of_the_normalised_images() -> None:
     for batch in train_batches(data):
         assert batch.share is not None
         images = data.splits["train"].images[batch.indices]
-        draws = data.views["weak"].draw(len(images), (1, 8, 8), batch.share.generator("weak"))
-        expected = Normalize([0.3057], [0.3760])(data.views["weak"].apply(images, draws))
+        draws = data.views.by_name["weak"].draw(
+            len(images), (1, 8, 8), batch.share.generator("weak")
+        )
+        expected = Normalize([0.3057], [0.3760])(data.views.by_name["weak"].apply(images, draws))
         assert torch.equal(batch.views[0], expected)
 
 
@@ -81,7 +83,7 @@ def test_ranks_together_see_the_views_of_a_single_process(world: int, size: int)
         for rank in range(world):
             mine = ranks[rank][step]
             assert torch.equal(mine.indices, whole.indices[rank::world])
-            assert torch.equal(mine.label, whole.label[rank::world])
+            assert torch.equal(mine.labels, whole.labels[rank::world])
             for view, of_all in zip(mine.views, whole.views, strict=True):
                 assert torch.equal(view, of_all[rank::world])
 
@@ -141,7 +143,7 @@ def test_the_ordered_pass_sees_the_training_images_as_they_are() -> None:
     images = torch.cat([batch.views[0] for batch in batches])
     expected = Normalize([0.3057], [0.3760])(data.splits["train"].images)
     assert torch.equal(images, expected)
-    assert torch.cat([b.label for b in batches]).tolist() == data.labels.given.tolist()
+    assert torch.cat([b.labels for b in batches]).tolist() == data.labels.given.tolist()
     assert all(batch.share is None for batch in batches)
 
 
@@ -151,7 +153,7 @@ def test_test_splits_keep_their_own_labels_and_order() -> None:
     for name, loader in zip(data.test_names, data.val_dataloader(), strict=True):
         batches = [data.on_after_batch_transfer(request, 0) for request in loader]
         split = data.splits[name]
-        assert torch.equal(torch.cat([b.label for b in batches]), split.labels)
+        assert torch.equal(torch.cat([b.labels for b in batches]), split.labels)
         images = torch.cat([b.views[0] for b in batches])
         assert torch.equal(images, Normalize([0.3057], [0.3760])(split.images))
 

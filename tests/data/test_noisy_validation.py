@@ -91,7 +91,7 @@ def test_what_is_held_out_is_the_last_evaluation_split_and_not_trained_on() -> N
     held = data.splits["noisy_validation"]
     images = torch.cat([batch.views[0] for batch in batches])
     assert torch.equal(images, Normalize([0.3057], [0.3760])(held.images))
-    assert torch.equal(torch.cat([batch.label for batch in batches]), held.labels)
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), held.labels)
     seen = torch.cat([batch.indices for batch in train_batches(data)])
     assert torch.equal(seen.sort().values, torch.arange(45))
     assert len(list(data.ordered_batches(torch.device("cpu")))) == 2

@@ -23,7 +23,7 @@ from toy import (
 )
 
 from pmnar.errors import InputError, NonFiniteLossError
-from pmnar.methods import PMNAR
+from pmnar.methods import PMNAR, Setting
 from pmnar.runtime.checkpoint import SafeCheckpointIO
 
 TWO: dict[str, Any] = ABLATIONS["pmnar"]
@@ -96,10 +96,12 @@ def test_one_parameter_group_a_network_holds_every_parameter() -> None:
 )
 def test_bad_arguments_are_told(changed: dict[str, Any], message: str) -> None:
     settings: dict[str, Any] = {"labels": torch.zeros(4).long(), "class_names": ("a", "b")}
+    changed = dict(changed)
+    networks = changed.pop("networks", 1)
     sgd = partial(torch.optim.SGD, lr=0.1)
     constant = partial(torch.optim.lr_scheduler.ConstantLR, factor=1.0)
     with pytest.raises(InputError, match=message):
-        PMNAR(TinyNet, sgd, constant, **settings | changed)
+        PMNAR(Setting(TinyNet, sgd, constant, **settings | changed), networks=networks)
 
 
 # -- training -------------------------------------------------------------------------------------

@@ -49,7 +49,10 @@ def test_the_complementary_label_is_drawn_anew_each_step_and_the_same_for_the_sa
     def draw(seed: int, rank: int = 0, world: int = 1) -> Tensor:
         share = Share(seed, BATCH, rank, world)
         mine = Batch(
-            share.take(batch.indices), (share.take(batch.views[0]),), share.take(batch.label), share
+            share.take(batch.indices),
+            (share.take(batch.views[0]),),
+            share.take(batch.labels),
+            share,
         )
         return complementary_labels(monkeypatch, method, mine)
 

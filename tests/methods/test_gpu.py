@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from toy import ABLATIONS, fit, make_data, make_method, same_state, state
 
-from pmnar.methods.step import COMPILE
 from pmnar.networks import PreActResNet18
+from pmnar.runtime.compute import COMPILE
 
 pytestmark = [
     pytest.mark.gpu,

@@ -70,7 +70,9 @@ def test_the_ordered_pass_makes_room_for_its_results_once() -> None:
     method = make_method(data, **TWO)
     fit(method, data)
     with Allocations() as allocations:
-        found = method.ordered_pass(lambda p, batch: {"wide": batch.label[:, None].repeat(1, 1000)})
+        found = method.ordered_pass(
+            lambda p, batch: {"wide": batch.labels[:, None].repeat(1, 1000)}
+        )
     wide = data.splits["train"].labels[:, None].expand(-1, 1000)
     assert torch.equal(found["wide"], wide)
     whole = SIZE * 1000 * wide.itemsize

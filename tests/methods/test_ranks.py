@@ -14,9 +14,9 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from toy import ABLATIONS, FewDigits, TinyNet, Watched, fit, make_data, make_method, state
 
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data import ImageData, Split
 from pmnar.methods import PMNAR
+from pmnar.samples.complementary import ComplementaryLabels
 
 pytestmark = pytest.mark.ddp
 SIZE = 51  # in batches of 20: 3 ordered batches, the last of 11

@@ -20,10 +20,10 @@ from toy import (
 
 from pmnar.errors import InputError
 from pmnar.methods import PMNAR
-from pmnar.methods.step import check_compute
 from pmnar.networks import PreActResNet18, SmallCNN
 from pmnar.networks.split_norm import SplitBatchNorm2d, split_batch_norm
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.compute import Compute
 from pmnar.runtime.run_folder import CHECKPOINT
 
 TWO: dict[str, Any] = ABLATIONS["pmnar"]
@@ -94,16 +94,16 @@ def test_other_kinds_of_batch_norm_are_refused() -> None:
 
 def test_compute_settings_are_checked() -> None:
     with pytest.raises(InputError, match=r"compile must be one of auto, off, .* got fast"):
-        check_compute("fast", True)
+        Compute(compile="fast")
     with pytest.raises(InputError, match="channels_last must be auto, true or false, got 2"):
-        check_compute("off", "2")
+        Compute(channels_last="2")
 
 
 def test_auto_compiles_nothing_on_a_cpu() -> None:
     data = make_data()
     method = make_method(data, compile="auto", **TWO)
     fit(method, data)
-    assert method.compiled_by == "off"
+    assert method.networks.compiled_by == "off"
 
 
 def test_what_the_compiler_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,9 +146,9 @@ def test_only_full_batches_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None
     sizes: list[int] = []
 
     def watch(function: Any, **_: Any) -> Any:
-        def compiled(views: Any, label: Tensor, known: Any) -> Any:
-            sizes.append(len(label))
-            return function(views, label, known)
+        def compiled(images: Tensor) -> Any:
+            sizes.append(len(images))
+            return function(images)
 
         return compiled
 
@@ -156,7 +156,7 @@ def test_only_full_batches_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None
     data = make_data(batch_size=32)
     method = make_method(data, compile="default", **TWO)
     fit(method, data, epochs=2)
-    assert sizes == [32, 32]
+    assert sizes == [32] * 8  # of two networks, two views, in two epochs
 
 
 def test_many_runs_in_a_process_are_all_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from toy import ABLATIONS, SIZE, TinyNet, make_data, make_method, measured, prepared, sets
 
 from pmnar.errors import InputError
-from pmnar.reweighting import adaptive_weights, balance_classes, class_mean
+from pmnar.samples.reweighting import adaptive_weights, balance_classes, class_mean
 
 TWO = ABLATIONS["pmnar"]
 

@@ -110,7 +110,7 @@ def test_networks_that_draw_train_in_turns(
     method = make_method(data, network=partial(Drawing, draw), **TWO)
     seen = threads_of_the_networks(method)
     fit(method, data)
-    assert method._step.in_threads != in_turns
+    assert method.networks.in_threads != in_turns
     assert len(seen) == 2  # tests and the ordered pass draw nothing that lasts
 
 

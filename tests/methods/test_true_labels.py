@@ -73,5 +73,5 @@ def test_no_true_label_can_be_reached_from_the_method_or_its_batches() -> None:
     assert len(method.batches) == 6
     for batch in method.batches:
         of_batch = true[batch.indices]
-        assert torch.equal(batch.label, given[batch.indices])
+        assert torch.equal(batch.labels, given[batch.indices])
         assert not any(torch.equal(t, of_batch) for t in tensors_within(batch, set()))

@@ -27,7 +27,7 @@ SHORT = (
     "dataset.recipe.max_epochs=3",
     "dataset.recipe.milestones=[2]",
     "scheduler=multistep",
-    "method.warmup_epochs=1",
+    "dataset.recipe.warmup_epochs=1",
 )
 """Three epochs on 200 digits, a second and a half."""
 

@@ -74,7 +74,7 @@ REFUSED = {
     "fused_forward=true trainer.sync_batchnorm=true": (
         "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
     ),
-    "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in (0, 1), got 1",
+    "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in [0, 1), got 1",
     "dataset.views.strong=mixup": (
         "dataset.views.strong must be one of autoaugment, randaugment, geometric, cutout, none, "
         "got 'mixup'"
@@ -118,7 +118,10 @@ def test_matrix_that_is_not_row_stochastic(refuse: Refuse, tmp_path: Path, rows:
     [
         ("dataset.train_subset=150", "the number of samples of"),
         ("dataset.subset_seed=1", "holds labels of other samples"),
-        ("dataset.source.split_seed=1", "the true labels in"),
+        (
+            "dataset.source.split_seed=1",
+            "holds labels of other images than this run's: the training image with index",
+        ),
     ],
 )
 def test_saved_labels_of_other_samples(

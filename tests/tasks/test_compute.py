@@ -12,8 +12,9 @@ from toy import fit, make_data, make_method
 
 from pmnar.errors import InputError
 from pmnar.runtime import facts
+from pmnar.runtime.process import keep_freed_memory
 from pmnar.tasks.command import config_dir
-from pmnar.tasks.compute import SayCompute, keep_freed_memory
+from pmnar.tasks.compute import SayCompute
 from pmnar.tasks.devices import choose_precision, parse_compute
 
 

@@ -103,8 +103,15 @@ ABLATIONS = {
 }
 
 
-def test_methods_are_the_table_of_ablations(composed: Composed) -> None:
-    assert choices("method") == sorted(ABLATIONS)
+def test_every_method_is_composed_under_its_own_name(composed: Composed) -> None:
+    assert set(ABLATIONS) <= set(choices("method"))
+    for name in choices("method"):
+        method = resolved(composed, f"method={name}", "dataset=cifar10").method
+        assert method.name == name
+        assert method.networks in (1, 2)
+
+
+def test_ablations_are_the_table_s(composed: Composed) -> None:
     for name, row in ABLATIONS.items():
         method = resolved(composed, f"method={name}", "dataset=cifar10").method
         assert (method.name, method.loss, method.reweight, method.networks) == (name, *row)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from every import METHODS
 
-METHODS = ("ce", "nl", "ml", "pm", "ce_ar", "pm_ar", "pmnar_no_reg", "pmnar")
 NETWORKS = {
     "small_cnn": ("network.width=8",),
     "preact_resnet18": ("network.width=8",),
@@ -20,6 +20,10 @@ def test_one_batch(method: str, network: str, run: Callable[..., Path]) -> None:
         pytest.importorskip("timm")
     folder = run(
         *(f"method={method}", f"network={network}", *NETWORKS[network]),
-        *("trainer.fast_dev_run=true", "dataset.train_subset=100", "method.warmup_epochs=0"),
+        *(
+            "trainer.fast_dev_run=true",
+            "dataset.train_subset=100",
+            "dataset.recipe.warmup_epochs=0",
+        ),
     )
     assert (folder / "samples.parquet").is_file()

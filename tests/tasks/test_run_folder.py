@@ -207,7 +207,9 @@ def test_every_ablation_leaves_its_tables(short_run: Run, rows: ReadRows, method
     assert summary_of(folder)["detection"]["recall"] >= 0
 
 
-def test_untrusted_labels_leave_unknown_values_absent(run: Run, tmp_path: Path) -> None:
+def test_untrusted_labels_leave_unknown_values_absent(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     official_data.write_image_folder(tmp_path / "images", side=8)
     folder = run(
         "dataset=image_folder",
@@ -218,9 +220,10 @@ def test_untrusted_labels_leave_unknown_values_absent(run: Run, tmp_path: Path) 
         "network.width=8",
         "data.batch_size=10",
         "trainer.max_epochs=2",
-        "method.warmup_epochs=1",
+        "dataset.recipe.warmup_epochs=1",
         "figures=true",
     )
+    assert "\nclasses  3: class0 (10), class1 (10), class2 (10)\n" in capsys.readouterr().out
     summary = summary_of(folder)
     assert set(summary["detection"]) == {"threshold", "estimated_noise_rate"}
     assert "actual_rate" not in summary["noise"]

@@ -24,6 +24,7 @@ from pmnar.detection import (
 )
 from pmnar.files import write_text
 from pmnar.methods.base import NoisyLabelMethod
+from pmnar.names import suffixes
 from pmnar.runtime.checkpoint import finished_epochs
 from pmnar.runtime.facts import hardware, versions
 from pmnar.runtime.quiet import quieten
@@ -39,7 +40,8 @@ class RunTables(Checkpoint):
     Args:
         folder: the run folder.
         about: what `summary.json` says of the run beside its numbers (names, seeds, noise).
-        samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`.
+        samples: further columns of `samples.parquet`: `true` `[N]`, `index` `[N]`, `paths`; and
+            the digest `images`.
         threshold: of the detection.
     """
 
@@ -141,10 +143,9 @@ class RunTables(Checkpoint):
             "reweighting": sum(row["seconds_reweighting"] for row in self.rows),
         }
         return self.about | {
-            "accuracy": _accuracies(self.rows, method.output_names, ""),
             **{
-                f"accuracy_{split}": _accuracies(self.rows, method.output_names, f"_{split}")
-                for split in method.test_names[1:]
+                f"accuracy{suffix}": _accuracies(self.rows, method.output_names, suffix)
+                for suffix in suffixes(method.test_names).values()
             },
             "recall_per_class": self._classes.summaries("recall", method.class_names),
             "weight_per_class": self._classes.summaries("weight", method.class_names),
@@ -155,7 +156,7 @@ class RunTables(Checkpoint):
                 "device": method.device.type,
                 "devices": method.trainer.world_size,
                 "precision": str(method.trainer.precision),
-                "compile": method.compiled_by,
+                "compile": method.networks.compiled_by,
                 "channels_last": method.networks.channels_last,
                 "threads": torch.get_num_threads(),
             },

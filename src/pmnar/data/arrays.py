@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from pmnar.errors import InputError
+from pmnar.noise.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """Of images, labels, paths and their order; all images are read (see `Fingerprint`)."""
+        labels = self.labels.numpy()
+        index = np.arange(len(labels))
+        return Fingerprint.of(self.images.numpy(), labels, index, self.paths).digest
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Batches: which samples, in which order, on which rank."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from pmnar.errors import InputError
+from pmnar.runtime.gather import exchange_rows, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
 
@@ -32,6 +33,34 @@ class Share(NamedTuple):
         """This rank's rows of `values` `[size, ...]`."""
         return values[self.rank :: self.world]
 
+    def whole(self, rows: Tensor) -> Tensor:
+        """The global batch's `[size, ...]` from all ranks' rows; the inverse of `take`.
+
+        A row's gradient goes back to the rank that it came from, from all ranks' losses: a
+        collective in backward too.
+        """
+        return rows if self.world == 1 else _Whole.apply(rows, self)
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """The sum of this rank's `rows` `[B, ...]` over the mean number of rows a rank.
+
+        Its mean over ranks, and that of its gradient, is the global batch's mean.
+        """
+        return rows.sum(0) * (self.world / self.size)
+
+
+class _Whole(torch.autograd.Function):
+    """`Share.whole` and its gradient: DistributedDataParallel makes the mean of the ranks' sums."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, share: Share) -> Tensor:
+        ctx.share = share
+        return exchange_rows(rows, share.size, share.world)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.share.take(sum_over_ranks(gradient.clone())), None
+
 
 class Batch(NamedTuple):
     """What a method is given.
@@ -39,13 +68,13 @@ class Batch(NamedTuple):
     Attributes:
         indices: positions in the split, int64 `[B]`.
         views: normalised images, each float `[B, C, H, W]`; one per name in the method's `views`.
-        label: int64 `[B]`; given labels in training, the test split's own labels in testing.
+        labels: int64 `[B]`; given labels in training, the test split's own labels in testing.
         share: in training, this batch's part of the global batch; None elsewhere.
     """
 
     indices: Tensor
     views: tuple[Tensor, ...]
-    label: Tensor
+    labels: Tensor
     share: Share | None
 
 

@@ -1,12 +1,9 @@
 """The data module: a source, a noise, and batches of views on the device."""
 
-import getpass
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,22 +11,23 @@ from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pmnar.augment import Augmentation, Normalize, PaddedAugmentation
+from pmnar.augment import Augmentation
 from pmnar.data.arrays import ImageData, Source, Split
 from pmnar.data.batches import (
     Batch,
     Gather,
     OrderedBatches,
     Request,
-    Share,
     ShuffledBatches,
     check_batch_size,
 )
-from pmnar.data.residence import ResidentImages, check_resident, choose_place, trimmed
+from pmnar.data.residence import ResidentImages, check_resident, choose_place
 from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, take
+from pmnar.data.views import Views
 from pmnar.errors import InputError
 from pmnar.names import HELD_OUT
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
+from pmnar.runtime.process import private_folder
 
 
 class NoisyDataModule(L.LightningDataModule):
@@ -44,7 +42,8 @@ class NoisyDataModule(L.LightningDataModule):
         noise_seed: seeds the noise.
         seed: seeds the order of training and all draws of the views.
         batch_size: samples in a training batch, over all devices together.
-        views: the augmentations by name; a method names those it needs in `train_views`.
+        views: the augmentations by name; a method names those it needs in `train_views`, with
+            `plain` for the images as they are.
         mean, std: per-channel statistics of images scaled to [0, 1].
         eval_batch_size: samples in a batch where no gradient is needed.
         train_subset: train on this many images, a random choice fixed by `subset_seed`.
@@ -86,7 +85,7 @@ class NoisyDataModule(L.LightningDataModule):
         if eval_batch_size < 1:
             raise InputError(f"data.eval_batch_size must be at least 1, got {eval_batch_size}")
         self.source, self.noise, self.noise_seed, self.seed = source, noise, noise_seed, seed
-        self.views, self.normalize = dict(views), Normalize(mean, std)
+        self.views = Views(views, mean, std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_subset, self.subset_seed = train_subset, subset_seed
         self.noisy_validation, self.held_out_seed = noisy_validation, noisy_validation_seed
@@ -100,7 +99,7 @@ class NoisyDataModule(L.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download or decode what is missing, one process at a time."""
-        with FileLock(_lock_path(self.source.name)):
+        with FileLock(private_folder() / f"{self.source.name}.lock"):
             self.source.prepare()
 
     def setup(self, stage: str | None = None) -> None:
@@ -189,23 +188,9 @@ class NoisyDataModule(L.LightningDataModule):
         label = self._labels_on(split, index.device)[index]
         images, border = self._gather(request)
         if request.share is None:
-            return Batch(index, (self.normalize(trimmed(images, border)),), label, None)
-        views = tuple(self._view(name, images, border, request.share) for name in self.train_views)
+            return Batch(index, (self.views.plain(images, border),), label, None)
+        views = self.views.draw(self.train_views, images, border, request.share)
         return Batch(index, views, label, request.share)
-
-    def _view(self, name: str, images: Tensor, border: int, share: Share) -> Tensor:
-        """A view of images with a border of zeros, of this rank's part of the global batch."""
-        view = self.views[name]
-        channels, height, width = (*images.shape[1:2], *trimmed(images, border).shape[2:])
-        draws = view.draw(share.size, (channels, height, width), share.generator(name))
-        mine = {key: share.take(value) for key, value in draws.items()}
-        padding = _padding(view)
-        if border >= padding > 0:
-            view = cast(PaddedAugmentation, view)
-            changed = view.apply_padded(trimmed(images, border - padding), mine)
-        else:
-            changed = view.apply(trimmed(images, border), mine)
-        return self.normalize(changed)
 
     # -- where the images live --------------------------------------------------------------------
 
@@ -226,9 +211,7 @@ class NoisyDataModule(L.LightningDataModule):
 
     def _border(self, split: str) -> int:
         """Pixels of zeros that all views of the split can be cut from."""
-        if split != "train":
-            return 0
-        return max((_padding(self.views[name]) for name in self.train_views), default=0)
+        return self.views.border(self.train_views) if split == "train" else 0
 
     def _workers(self, split: str) -> int:
         if self.num_workers != "auto":
@@ -283,16 +266,6 @@ class NoisyDataModule(L.LightningDataModule):
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
-
-
-def _lock_path(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"pmnar-{getpass.getuser()}-{name}.lock"
-
-
-def _padding(view: Augmentation) -> int:
-    """How many pixels of zeros a view begins with."""
-    padding: int = getattr(view, "padding", 0)
-    return padding
 
 
 def _moved(request: Request, device: torch.device) -> Request:

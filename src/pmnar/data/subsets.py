@@ -9,6 +9,7 @@ from torch import Tensor
 from pmnar.data.arrays import Split
 from pmnar.errors import InputError
 from pmnar.noise.base import BoolArray, IntArray
+from pmnar.noise.draws import check_seed
 
 
 def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
@@ -17,11 +18,12 @@ def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
     All of them without a subset, and, with a warning, where fewer are there than asked for.
 
     Raises:
-        InputError: fewer than 2 samples are asked for.
+        InputError: fewer than 2 samples are asked for, or `seed` is none.
     """
+    check_seed(seed, "dataset.subset_seed")
     if subset is None:
         return torch.arange(size)
-    if subset < 2:
+    if not isinstance(subset, int) or subset < 2:
         raise InputError(f"dataset.train_subset must be at least 2, got {subset}")
     if subset > size:
         warnings.warn(f"dataset.train_subset={subset}, but there are {size}: all", stacklevel=2)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 THRESHOLD = b"threshold"
+IMAGES = b"images"
 
 
 def samples_table(
@@ -33,6 +34,7 @@ def samples_table(
     paths: Sequence[str] | None = None,
     index: Tensor | None = None,
     threshold: float = 0.5,
+    images: str | None = None,
 ) -> pa.Table:
     """What a run thinks of every training sample.
 
@@ -47,6 +49,7 @@ def samples_table(
         paths: N files, where there are any.
         index: position in the official training set, int64 `[N]`; by default 0 to N - 1.
         threshold: a confidence below it calls a sample wrong; kept in the table's metadata.
+        images: the digest of the images, kept there too.
 
     Returns:
         Columns `index`, `path`, `given_label`, `given_name`, `true_label`, `confidence`, `weight`,
@@ -81,7 +84,10 @@ def samples_table(
     for name, column in known.items():
         if len(column) != len(given):
             raise InputError(f"{name} has {len(column)} values, but there are {len(given)} samples")
-    return pa.table(known).replace_schema_metadata({THRESHOLD: repr(float(threshold)).encode()})
+    about = {THRESHOLD: repr(float(threshold)).encode()}
+    if images is not None:
+        about[IMAGES] = images.encode()
+    return pa.table(known).replace_schema_metadata(about)
 
 
 def write_samples(path: Path, table: pa.Table) -> None:

@@ -22,6 +22,7 @@ from pmnar.figures.style import (
     plain,
 )
 from pmnar.figures.tables import Metrics, epochs_of
+from pmnar.names import HELD_OUT
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,7 +36,9 @@ DETECTIONS |= {"recall": ("recall", GREEN, 1.2)}
 
 
 def accuracy_curve(metrics: Metrics, warmup_epochs: int | None = None) -> Figure:
-    """Test accuracy of first, second and ensemble over epochs; detection F1 below, where known.
+    """Accuracy of first, second and ensemble over epochs; detection F1 below, where known.
+
+    On the test split or, where there is none, on noisy labels that were held out.
 
     Args:
         metrics: columns of `metrics.csv`.
@@ -46,14 +49,12 @@ def accuracy_curve(metrics: Metrics, warmup_epochs: int | None = None) -> Figure
     """
     from matplotlib.ticker import MaxNLocator
 
-    top: list[Curve] = [
-        (100 * metrics[f"accuracy_{name}"], name, colour, width)
-        for name, (colour, width) in ACCURACIES.items()
-        if f"accuracy_{name}" in metrics
-    ]
+    top, split = _accuracies(metrics, ""), "test accuracy (%)"
+    if not top:
+        top, split = _accuracies(metrics, f"_{HELD_OUT}"), "accuracy on held-out\nnoisy labels (%)"
     if not top:
         raise InputError("metrics.csv has no accuracy_first, accuracy_second or accuracy_ensemble")
-    panels = [("test accuracy (%)", top)]
+    panels = [(split, top)]
     if "detection_f1" in metrics:
         panels.append(("detection F1", [(metrics["detection_f1"], "F1", VERMILION, 1.8)]))
     figure = new_figure(height=3.4 if len(panels) == 1 else 4.8)
@@ -69,6 +70,15 @@ def accuracy_curve(metrics: Metrics, warmup_epochs: int | None = None) -> Figure
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     return figure
+
+
+def _accuracies(metrics: Metrics, suffix: str) -> list[Curve]:
+    """Accuracy of each output in percent, of the split whose columns end so."""
+    return [
+        (100 * metrics[f"accuracy_{name}{suffix}"], name, colour, width)
+        for name, (colour, width) in ACCURACIES.items()
+        if f"accuracy_{name}{suffix}" in metrics
+    ]
 
 
 def confidence_histogram(samples: pa.Table) -> Figure:

@@ -22,6 +22,7 @@ from pmnar.figures.page import (
 )
 from pmnar.figures.tables import Summary, lookup, read_summary
 from pmnar.files import write_text
+from pmnar.names import HELD_OUT
 from pmnar.runtime.typed import command
 
 SUSPECTS = 50
@@ -29,7 +30,7 @@ NETWORKS = ("first", "second", "ensemble")
 CAPTIONS = {
     "accuracy": (
         "Accuracy over epochs",
-        "Accuracy on the test set after each epoch: a curve that rises and then falls shows a "
+        "Accuracy after each epoch: a curve that rises and then falls shows a "
         "network that has begun to memorise wrong labels.",
     ),
     "confidence": (
@@ -54,6 +55,10 @@ CAPTIONS = {
         "suggestion, it stands below.",
     ),
 }
+ABOUT_HELD_OUT = (
+    "There is no test set. Percent of the samples that were held out of training, against their "
+    "given labels, which are as noisy as the others."
+)
 ABOUT_ACCURACY = (
     "Percent of the test set, against its own labels: where the training labels come from an "
     "untrusted folder, so do these. The best epoch is chosen on that same test set: compare it "
@@ -166,16 +171,19 @@ def _noise(summary: Summary) -> str:
 
 
 def _accuracy(summary: Summary) -> list[str]:
-    kept = [name for name in NETWORKS if lookup(summary, "accuracy", name)]
+    held_out = f"accuracy_{HELD_OUT}"
+    split = "accuracy" if lookup(summary, "accuracy") else held_out
+    kept = [name for name in NETWORKS if lookup(summary, split, name)]
     if not kept:
         return []
     columns = ("network", "best", "last", "mean of last 10")
     keys = ("best", "last", "mean_last_10")
-    rows = [[n, *(percent(lookup(summary, "accuracy", n, k)) for k in keys)] for n in kept]
+    rows = [[n, *(percent(lookup(summary, split, n, k)) for k in keys)] for n in kept]
     shown = table(columns, rows, numeric=columns[1:])
     lost = lookup(summary, "lost_classes")
     warning = [paragraph(f"{ABOUT_LOST} {text_of(lost)}.")] if lost else []
-    return [heading("Accuracy"), shown, paragraph(ABOUT_ACCURACY, soft=True), *warning]
+    about = ABOUT_ACCURACY if split == "accuracy" else ABOUT_HELD_OUT
+    return [heading("Accuracy"), shown, paragraph(about, soft=True), *warning]
 
 
 def _detection(summary: Summary) -> list[str]:

@@ -19,7 +19,7 @@ from pmnar.figures.style import (
     plain,
 )
 from pmnar.figures.tables import Metrics
-from pmnar.reweighting import STARVED
+from pmnar.samples.reweighting import STARVED
 
 if TYPE_CHECKING:
     import pyarrow as pa

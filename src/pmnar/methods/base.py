@@ -1,7 +1,6 @@
 """What every method of learning from wrong labels shares."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,96 +13,62 @@ from torch.optim.lr_scheduler import LRScheduler
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError, NonFiniteLossError
 from pmnar.methods.evaluation import NetworksModule
-from pmnar.methods.networks import Logits, Networks
-from pmnar.methods.step import Step, Terms, check_compute
+from pmnar.methods.networks import Networks
+from pmnar.methods.setting import Setting
+from pmnar.methods.terms import Losses, Terms, sums, total
 from pmnar.runtime.gather import least_over_ranks, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
 NETWORK_NAMES = ("first", "second")
 
-OptimizerFactory = Callable[[Iterable[dict[str, Any]]], Optimizer]
-SchedulerFactory = Callable[[Optimizer], LRScheduler]
-
 
 class NoisyLabelMethod(NetworksModule):
     """One or two networks under manual optimisation, with per-sample state and an ordered pass.
 
-    A method gives `sample_losses`, and may give `prepare_epoch`, what it must know before an epoch
-    begins. It names the views it needs in `views`. Its per-sample state is buffers addressed by
-    sample index, so that they are saved, moved and resumed with everything else.
+    A method gives `losses`, and may give `prepare_epoch`, what it must know before an epoch
+    begins, and `after_step`. It names the views it needs in `views`. Its per-sample state is
+    buffers addressed by sample index, so that they are saved, moved and resumed with everything
+    else.
 
     Args:
-        network: called once for each network; images `[B, C, H, W]` → logits `[B, K]`.
-        optimizer: called with one parameter group a network.
-        scheduler: called with the optimiser; stepped after each epoch.
-        labels: the given labels of the training set, int64 `[N]`.
-        class_names: K names, at least 2.
+        setting: what all methods share.
         networks: 1 or 2.
-        seed: seeds the networks' initial weights and everything drawn in training.
-        gradient_clip: largest gradient norm of each network, or None.
-        compile: mode of `torch.compile` for the loss of both networks on all views: `off`,
-            `default`, `reduce-overhead` (CUDA graphs), `max-autotune`, or `auto` (`step.FASTEST`).
-        channels_last: lay out images pixel by pixel: true, false, or `auto`, on CUDA alone.
-        fused_forward: one forward of all views together, BatchNorm split per view.
-        test_names: the test splits, in the order of the data module's loaders.
     """
 
     views: tuple[str, ...] = ("weak",)
+    """Names of the views in a training batch, which may repeat: each is a draw of its own."""
+    losses_are_apart: bool = False
+    """Whether no network's loss reaches another's parameters."""
 
-    def __init__(
-        self,
-        network: Callable[[], nn.Module],
-        optimizer: OptimizerFactory,
-        scheduler: SchedulerFactory,
-        labels: Tensor,
-        class_names: Sequence[str],
-        *,
-        networks: int = 1,
-        seed: int = 0,
-        gradient_clip: float | None = None,
-        compile: str = "off",
-        channels_last: bool | str = "auto",
-        fused_forward: bool = False,
-        test_names: tuple[str, ...] = ("test",),
-    ) -> None:
-        check_compute(compile, channels_last)
+    def __init__(self, setting: Setting, *, networks: int = 1) -> None:
         if networks not in (1, 2):
             raise InputError(f"method.networks must be 1 or 2, got {networks}")
-        if len(class_names) < 2:
-            raise InputError(f"a classifier needs at least 2 classes, got {len(class_names)}")
-        if gradient_clip is not None and not gradient_clip > 0:
-            raise InputError(f"method.gradient_clip must be over 0, or null, got {gradient_clip}")
-        built = {name: _build(network, seed, name) for name in NETWORK_NAMES[:networks]}
-        pair = Networks(built, fused_forward)
-        super().__init__(pair, labels, class_names, test_names, channels_last)
+        built = {name: _build(setting, name) for name in NETWORK_NAMES[:networks]}
+        super().__init__(Networks(built, setting.compute.fused_forward), setting)
         self.automatic_optimization = False
-        self.seed, self.gradient_clip, self.compile_mode = seed, gradient_clip, compile
-        self._optimizer, self._scheduler = optimizer, scheduler
+        self.seed, self.gradient_clip = setting.seed, setting.gradient_clip
+        self._optimizer, self._scheduler = setting.optimizer, setting.scheduler
         self.identity: dict[str, Any] = {}
         self._names: tuple[str, ...] = ()
 
     # -- what a method gives ----------------------------------------------------------------------
 
-    losses_are_apart: bool = False
-    """Whether no network's loss reaches another's parameters."""
+    @property
+    def peers(self) -> dict[str, str]:
+        """For each network's name the other's; its own where it is alone."""
+        return dict(zip(self.networks, reversed(list(self.networks)), strict=True))
 
-    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
-        """What the loss needs to know of the batch's samples beside their labels."""
-        return {}
+    def losses(self, batch: Batch) -> Losses:
+        """For each network's name the terms of its loss by name; their sum is minimised.
 
-    def sample_losses(
-        self, logits: Logits, label: Tensor, per_sample: Mapping[str, Tensor]
-    ) -> dict[str, Terms]:
-        """For each network's name the terms of its loss by name, `[B]` each; the sum is minimised.
-
-        A pure function of tensors, so that it can be compiled together with the networks.
-
-        Args:
-            logits: each network's `[B, K]` of every view, in the order of `views`.
-            label: given labels, int64 `[B]`.
-            per_sample: what `per_sample` gave.
+        It does its own forwards, by `self.networks.logits` or one network's `logits_of`, so that
+        inputs may be mixed or frozen as the method wants. A term is `[B]`, of which the mean over
+        the global batch is taken, or a scalar that `batch.share.mean` gave.
         """
         raise NotImplementedError
+
+    def after_step(self, batch: Batch) -> None:
+        """Called after each step of the optimiser: moving averages, queues."""
 
     def prepare_epoch(self, epoch: int) -> None:
         """Called before epoch 1 and after each epoch with the next one's number (1-based).
@@ -111,6 +76,10 @@ class NoisyLabelMethod(NetworksModule):
         It is called after the last epoch too, so that what a run leaves behind describes its
         final networks.
         """
+
+    def advice(self, epochs: int) -> str | None:
+        """What to tell before a run of so many epochs, if anything."""
+        return None
 
     @property
     def weights(self) -> Tensor | None:
@@ -125,33 +94,45 @@ class NoisyLabelMethod(NetworksModule):
             {"params": list(network.parameters()), "name": name}
             for name, network in self.networks.items()
         ]
+        claimed = {id(parameter) for group in groups for parameter in group["params"]}
+        unclaimed = [n for n, p in self.named_parameters() if id(p) not in claimed]
+        if unclaimed:
+            raise ValueError(f"no parameter group trains {', '.join(unclaimed)}")
         optimizer = self._optimizer(groups)
         return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
 
     def setup(self, stage: str) -> None:
         """Choose how to compute on the device that the networks are about to move to."""
         super().setup(stage)
-        self._step = Step(self, self.compile_mode)
+        self.networks.apart = self.losses_are_apart
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One forward a network and view, one joint backward, one step of all networks."""
-        optimizer = self.optimizers()
+        share, optimizer = batch.share, self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
+        assert share is not None
         optimizer.zero_grad()
-        terms = self._step(batch)
+        self.networks.begin_step()
+        found = self.losses(batch)
+        totals = {name: total(terms, share) for name, terms in found.items()}
+        if self.networks.in_threads:
+            # Lightning's hooks around backward are not called.
+            self.networks.each(lambda name: torch.autograd.backward(totals[name]), in_threads=True)
+        else:
+            self.manual_backward(torch.stack(list(totals.values())).sum())
         optimizer.step()
-        self._accumulate(terms, batch_idx)
+        self.after_step(batch)
+        self._accumulate(sums(found, share), len(batch.indices), batch_idx)
 
-    @property
-    def compiled_by(self) -> str:
-        """The mode of `torch.compile` on the device of the fit, or `off`."""
-        return self._step.mode
+    @torch.no_grad()
+    def write(self, buffer: Tensor, batch: Batch, rows: Tensor) -> None:
+        """Put rows `[B, ...]` of this rank's samples into a buffer `[N, ...]`, on every rank.
 
-    def losses(
-        self, views: tuple[Tensor, ...], label: Tensor, per_sample: Mapping[str, Tensor]
-    ) -> dict[str, Terms]:
-        """The terms of every network's loss on a batch of views `[B, C, H, W]`, each `[B]`."""
-        return self.sample_losses(self.networks.logits(views), label, per_sample)
+        The one way into per-sample state during a step: all ranks write the whole global batch.
+        """
+        assert batch.share is not None
+        places = batch.share.whole(batch.indices)
+        buffer[places] = batch.share.whole(rows.detach()).to(buffer.dtype)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip each network's gradient on its own."""
@@ -160,16 +141,16 @@ class NoisyLabelMethod(NetworksModule):
                 clip_grad_norm_(group["params"], self.gradient_clip)
 
     @torch.no_grad()
-    def _accumulate(self, terms: dict[str, Tensor], step: int) -> None:
-        """Add this batch to the epoch's sums, on the device: nothing waits for the result."""
-        sums = torch.stack([values.sum(dtype=torch.float64) for values in terms.values()])
+    def _accumulate(self, found: Terms, size: int, step: int) -> None:
+        """Add this batch's sums to the epoch's, on the device: nothing waits for the result."""
+        values = torch.stack(list(found.values()))
         if not self._names:
-            self._names, self._count = tuple(terms), 0
-            self._sums = torch.zeros_like(sums)
-            self._first_bad_step = torch.full((), torch.inf, device=sums.device)
-        self._sums += sums
-        self._count += len(next(iter(terms.values())))
-        bad = torch.where(sums.isfinite().all(), torch.inf, float(step + 1))
+            self._names, self._count = tuple(found), 0
+            self._sums = torch.zeros_like(values)
+            self._first_bad_step = torch.full((), torch.inf, device=values.device)
+        self._sums += values
+        self._count += size
+        bad = torch.where(values.isfinite().all(), torch.inf, float(step + 1))
         self._first_bad_step = torch.minimum(self._first_bad_step, bad)
 
     # -- epochs -----------------------------------------------------------------------------------
@@ -240,8 +221,8 @@ class NoisyLabelMethod(NetworksModule):
         checkpoint["pmnar"] = self.identity
 
 
-def _build(network: Callable[[], nn.Module], seed: int, name: str) -> nn.Module:
+def _build(setting: Setting, name: str) -> nn.Module:
     """A network whose initial weights depend on the seed and its name alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "initial weights", name))
-        return network()
+        torch.manual_seed(derive_seed(setting.seed, "initial weights", name))
+        return setting.network()

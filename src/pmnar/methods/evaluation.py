@@ -1,6 +1,6 @@
 """What is done with networks without training them: the ordered pass, prediction, testing."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 import lightning as L
@@ -13,6 +13,8 @@ from pmnar.data.batches import Batch, rank_block
 from pmnar.errors import NonFiniteLossError
 from pmnar.methods.networks import Networks
 from pmnar.methods.recall import ClassRecall
+from pmnar.methods.setting import Setting
+from pmnar.names import suffixes
 from pmnar.runtime import facts
 from pmnar.runtime.gather import average_batch_norm, exchange_blocks
 
@@ -37,10 +39,7 @@ class NetworksModule(L.LightningModule):
 
     Args:
         networks: by name.
-        labels: the given labels of the training set, int64 `[N]`.
-        class_names: K names, at least 2.
-        test_names: the test splits, in the order of the data module's loaders.
-        channels_last: lay out images pixel by pixel: true, false, or `auto`, on CUDA alone.
+        setting: what all methods share.
 
     Attributes:
         record: the numbers of the epoch at hand, by name.
@@ -50,20 +49,14 @@ class NetworksModule(L.LightningModule):
 
     labels: Tensor
 
-    def __init__(
-        self,
-        networks: Networks,
-        labels: Tensor,
-        class_names: Sequence[str],
-        test_names: tuple[str, ...],
-        channels_last: bool | str,
-    ) -> None:
+    def __init__(self, networks: Networks, setting: Setting) -> None:
         super().__init__()
-        self.networks, self.channels_last = networks, channels_last
-        self.class_names, self.num_classes = tuple(class_names), len(class_names)
-        self.register_buffer("labels", labels.clone())
-        self.test_names = test_names
-        self.metrics = nn.ModuleDict({name: self._test_metrics() for name in test_names})
+        self.networks, self.compute = networks, setting.compute
+        self.class_names = tuple(setting.class_names)
+        self.num_classes = len(self.class_names)
+        self.register_buffer("labels", setting.labels.clone())
+        self.test_names = setting.test_names
+        self.metrics = nn.ModuleDict({name: self._test_metrics() for name in self.test_names})
         self.record: dict[str, float] = {}
         self.by_class: dict[str, Tensor] = {}
         self.measurement: dict[str, Tensor] | None = None
@@ -75,11 +68,14 @@ class NetworksModule(L.LightningModule):
         return str(self.trainer.strategy.root_device.type)
 
     def setup(self, stage: str) -> None:
-        """Choose layout and threads by the device that the networks are about to move to."""
-        chosen = self.channels_last
-        self.networks.lay_out(self.device_type == "cuda" if chosen == "auto" else bool(chosen))
-        alone = self.device_type == "cpu" and self.trainer.world_size == 1
-        self.networks.two_threads = alone and 2 * torch.get_num_threads() <= facts.THREADS
+        """Choose how to compute on the device that the networks are about to move to."""
+        compute, kind = self.compute, self.device_type
+        layout = kind == "cuda" if compute.channels_last == "auto" else bool(compute.channels_last)
+        self.networks.lay_out(layout)
+        self.networks.compile_by(compute.compile, kind)
+        suffice = 2 * torch.get_num_threads() <= facts.THREADS
+        wanted = suffice if compute.two_threads is None else compute.two_threads
+        self.networks.two_threads = wanted and kind == "cpu" and self.trainer.world_size == 1
 
     def on_fit_start(self) -> None:
         """Refuse layers that something else has put into the networks' place."""
@@ -88,7 +84,7 @@ class NetworksModule(L.LightningModule):
     def synchronise_statistics(self) -> None:
         """Give all ranks the same BatchNorm statistics, where they have trained since."""
         if self.statistics_differ:
-            average_batch_norm(self.networks)
+            average_batch_norm(self)
             self.statistics_differ = False
 
     def diverged(self, place: str) -> str:
@@ -193,20 +189,19 @@ class NetworksModule(L.LightningModule):
         metrics = self.metrics[self.test_names[dataloader_idx]]
         assert isinstance(metrics, MetricCollection)
         for name in self.output_names:
-            metrics[f"accuracy_{name}"].update(outputs[name], batch.label)
-        metrics["recall_class"].update(outputs["first"], batch.label)
+            metrics[f"accuracy_{name}"].update(outputs[name], batch.labels)
+        metrics["recall_class"].update(outputs["first"], batch.labels)
 
     def on_validation_epoch_end(self) -> None:
         """Record accuracy; of the first test split also the first network's recall per class."""
-        for number, split in enumerate(self.test_names):
+        for split, suffix in suffixes(self.test_names).items():
             metrics = self.metrics[split]
             assert isinstance(metrics, MetricCollection)
             values = metrics.compute()
             metrics.reset()
             recall = values.pop("recall_class")
-            suffix = f"_{split}" if number else ""
             self.record |= {f"{name}{suffix}": float(value) for name, value in values.items()}
-            if number == 0:
+            if not suffix:
                 self.by_class["recall"] = recall
 
     test_step = validation_step
@@ -231,7 +226,7 @@ def confidence_and_prediction(probabilities: dict[str, Tensor], batch: Batch) ->
     """What `measure` keeps of a batch."""
     found: dict[str, Tensor] = {}
     for name, p in probabilities.items():
-        found[f"confidence_{name}"] = p.gather(-1, batch.label[:, None]).squeeze(-1)
+        found[f"confidence_{name}"] = p.gather(-1, batch.labels[:, None]).squeeze(-1)
     for name, p in with_ensemble(probabilities).items():
         found[f"top_{name}"], found[f"prediction_{name}"] = p.max(-1)
     return found

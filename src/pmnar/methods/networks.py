@@ -1,17 +1,20 @@
 """One or two networks, trained side by side."""
 
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from pmnar.errors import InputError
+from pmnar.methods.threads import generators, second_thread
 from pmnar.networks.split_norm import in_parts, split_batch_norm
 
 T = TypeVar("T")
+FASTEST = {"cuda": "off"}
+"""What `compile=auto` is on a kind of device: the fastest that `benchmarks/gpu.py` found there. It
+has not run on CUDA yet, so nothing is compiled unless asked for."""
+HAVE_GRAPHS = ("reduce-overhead", "max-autotune")
 Logits = dict[str, tuple[Tensor, ...]]
 """For each network's name its logits `[B, K]` of every view."""
 
@@ -29,12 +32,16 @@ class Networks(nn.ModuleDict):
             convolutions in 16 bits want.
         two_threads: whether two networks may take a thread each: on a CPU, where each thread has
             a core of its own.
+        apart: whether no network's loss reaches the other's parameters.
+        compiled_by: the mode of `torch.compile` for training forwards of full shapes, or `off`.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], fused_forward: bool = False) -> None:
         super().__init__(networks)
         self.fused_forward = fused_forward
-        self.channels_last = self.two_threads = False
+        self.channels_last = self.two_threads = self.apart = False
+        self._draws: bool | None = None
+        self.compile_by("off", "cpu")
         self.check_split()
 
     def check_split(self) -> None:
@@ -52,17 +59,73 @@ class Networks(nn.ModuleDict):
         self.channels_last = channels_last
         self.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
 
-    def logits(self, views: tuple[Tensor, ...], in_threads: bool = False) -> Logits:
+    # -- training ---------------------------------------------------------------------------------
+
+    @property
+    def in_threads(self) -> bool:
+        """Whether two networks take a thread each in training.
+
+        Networks that draw numbers (dropout) in the first step take turns: they share PyTorch's
+        generator, Python's or NumPy's.
+        """
+        suited = self.two_threads and self.apart and self.compiled_by == "off"
+        return suited and self._draws is False
+
+    def logits(self, views: tuple[Tensor, ...]) -> Logits:
         """Every network's logits of every view: one forward for each, none twice."""
+        if self._draws is None:
+            before = generators()
+            found = self.each(lambda name: self.logits_of(name, views), False)
+            self._draws = generators() != before
+            return found
+        return self.each(lambda name: self.logits_of(name, views), self.in_threads)
+
+    def logits_of(self, name: str, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """One network's logits of every view, for methods whose networks see different inputs."""
         views = tuple(map(self._laid_out, views))
         if not self.fused_forward or len(views) == 1:
-            return self.each(lambda name: tuple(map(self[name], views)), in_threads)
+            return tuple(self._forward(name, view) for view in views)
         together = torch.cat(views)
-        return self.each(lambda name: self._fused(name, together, len(views)), in_threads)
+        with in_parts(self[name], len(views)):
+            return tuple(self._forward(name, together).chunk(len(views)))
 
-    def _fused(self, name: str, views: Tensor, parts: int) -> tuple[Tensor, ...]:
-        with in_parts(self[name], parts):
-            return tuple(self[name](views).chunk(parts))
+    def compile_by(self, mode: str, device_type: str) -> None:
+        """Compile training forwards from now on; `auto` is the device's fastest mode.
+
+        What the first batch, a full one, is shaped like goes through the compiled network; other
+        shapes through the network as it is, so that shapes stay static. Checkpoints keep their
+        keys.
+        """
+        self.compiled_by = FASTEST.get(device_type, "off") if mode == "auto" else mode
+        self._compiled: dict[str, Callable[[Tensor], Tensor]] = {}
+        self._full: dict[str, torch.Size] = {}
+        if self.compiled_by != "off":
+            torch._dynamo.reset()  # of several runs in a process each may compile
+
+    def begin_step(self) -> None:
+        """Say that what a compiled network gave in the step before is no longer needed."""
+        if self.compiled_by in HAVE_GRAPHS:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+
+    def _forward(self, name: str, images: Tensor) -> Tensor:
+        network = self[name]
+        full = self._full.setdefault(name, images.shape) if network.training else None
+        if self.compiled_by == "off" or images.shape != full:
+            return network(images)  # type: ignore[no-any-return]
+        try:
+            if name not in self._compiled:
+                compiled = torch.compile(network, mode=self.compiled_by, dynamic=False)
+                self._compiled[name] = compiled
+            return self._compiled[name](images)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"compile={self.compiled_by} failed: {reason}; set compile=off"
+            ) from error
+
+    # -- prediction -------------------------------------------------------------------------------
 
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
         """Class probabilities of each network by name, fp32 `[B, K]`."""
@@ -95,17 +158,8 @@ class Networks(nn.ModuleDict):
             with torch.set_grad_enabled(wanted):
                 return function(second)
 
-        found = _second_thread().submit(in_second_thread)
+        found = second_thread().submit(in_second_thread)
         try:
             return {first: function(first), second: found.result()}
         finally:
             found.exception()  # nothing goes on while the other thread still works
-
-
-@cache
-def _second_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, thread_name_prefix="second network")
-
-
-# A forked process has the executor, but not its thread.
-os.register_at_fork(after_in_child=_second_thread.cache_clear)

@@ -1,20 +1,20 @@
 """PMNAR: positive and multi-negative learning with adaptive reweighting, and its ablations."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pmnar import losses
-from pmnar.complementary import ComplementaryLabels
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.methods.base import NoisyLabelMethod
-from pmnar.methods.networks import Logits
-from pmnar.methods.step import Terms
-from pmnar.reweighting import (
+from pmnar.methods.setting import Setting
+from pmnar.methods.terms import Losses
+from pmnar.samples.complementary import ComplementaryLabels
+from pmnar.samples.reweighting import (
     adaptive_weights,
     balance_classes,
     check_minimum,
@@ -34,6 +34,8 @@ class PMNAR(NoisyLabelMethod):
     """PMNAR (Algorithm 1). Every ablation of its Table 5 is a choice of these arguments.
 
     Args:
+        setting: what all methods share.
+        networks: 1, which weighs for itself, or 2, which exchange their weights.
         loss: the supervised term: `ce`, `nl` (one random complementary label, drawn anew each
             time), `ml` (all of the store's) or `pm` (`ce` + `ml`, Eq. 7).
         reweight: weigh samples adaptively (Eq. 4). Two networks exchange their weights.
@@ -43,14 +45,15 @@ class PMNAR(NoisyLabelMethod):
         weight_balance: `class` rescales weights to the same mean for every given class.
         discard_by: whose prediction leaves the store: `first` (the paper), `both`, `ensemble`.
         detach_target: keep the consistency target free of gradient.
-        **shared: see `NoisyLabelMethod`.
     """
 
     sample_weights: Tensor
 
     def __init__(
         self,
-        *args: Any,
+        setting: Setting,
+        *,
+        networks: int = 2,
         loss: str = "pm",
         reweight: bool = True,
         beta: float = 1.0,
@@ -59,9 +62,8 @@ class PMNAR(NoisyLabelMethod):
         weight_balance: str = "none",
         discard_by: str = "first",
         detach_target: bool = True,
-        **shared: Any,
     ) -> None:
-        super().__init__(*args, **shared)
+        super().__init__(setting, networks=networks)
         chosen = {"loss": loss, "weight_balance": weight_balance, "discard_by": discard_by}
         for key, value in chosen.items():
             if value not in CHOICES[key]:
@@ -89,41 +91,48 @@ class PMNAR(NoisyLabelMethod):
         """Weights `[N]` of the first network's losses; None without reweighting."""
         return self.sample_weights[0] if self.reweight else None
 
+    def advice(self, epochs: int) -> str | None:
+        """That a run ends within its warm-up, where that matters."""
+        if self.warmup_epochs < epochs or not (self.reweight or self.complementary is not None):
+            return None
+        return (
+            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
+            "the samples are never reweighted, their complementary labels never reduced. "
+            f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
+            "run whose learning rate comes down too"
+        )
+
     # -- the loss ---------------------------------------------------------------------------------
 
-    def per_sample(self, batch: Batch) -> dict[str, Tensor]:
-        """`weight` `[networks, B]` and what the loss is negative about: `mask` or `other`."""
-        found = {"weight": self.sample_weights[:, batch.indices]}
-        if self.complementary is not None:
-            found["mask"] = self.complementary.mask(batch.indices)
-        elif self.loss == "nl":
-            found["other"] = self._random_complementary(batch)
-        return found
-
-    def sample_losses(
-        self, logits: Logits, label: Tensor, per_sample: Mapping[str, Tensor]
-    ) -> dict[str, Terms]:
+    def losses(self, batch: Batch) -> Losses:
         """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
-        terms: dict[str, Terms] = {}
-        for (name, of_views), weight in zip(logits.items(), per_sample["weight"], strict=True):
-            loss = self._supervised(of_views[0], label, per_sample)
-            terms[name] = {f"loss_{name}": weight * loss}
+        supervised = self._supervised(batch)
+        weights = self.sample_weights[:, batch.indices]
+        logits = self.networks.logits(batch.views)
+        found = {
+            name: {f"loss_{name}": weight * supervised(of_views[0])}
+            for (name, of_views), weight in zip(logits.items(), weights, strict=True)
+        }
         if self.beta > 0:
             target = torch.stack([z[0].float().softmax(-1) for z in logits.values()]).mean(0)
             if self.detach_target:
                 target = target.detach()
             for name, (_, strong) in logits.items():
-                terms[name]["loss_consistency"] = self.beta * losses.consistency(strong, target)
-        return terms
+                found[name]["loss_consistency"] = self.beta * losses.consistency(strong, target)
+        return found
 
-    def _supervised(self, logits: Tensor, label: Tensor, known: Mapping[str, Tensor]) -> Tensor:
+    def _supervised(self, batch: Batch) -> Callable[[Tensor], Tensor]:
+        """The chosen loss of a batch: logits `[B, K]` → `[B]`."""
         if self.loss == "ce":
-            return losses.cross_entropy(logits, label)
+            return partial(losses.cross_entropy, labels=batch.labels)
         if self.loss == "nl":
-            return losses.negative(logits, known["other"])
+            other = self._random_complementary(batch)
+            return lambda logits: losses.negative(logits, other)
+        assert self.complementary is not None
+        mask = self.complementary.mask(batch.indices)
         if self.loss == "ml":
-            return losses.multi_negative(logits, known["mask"])
-        return losses.positive_and_multi_negative(logits, label, known["mask"])
+            return partial(losses.multi_negative, complementary=mask)
+        return partial(losses.positive_and_multi_negative, labels=batch.labels, complementary=mask)
 
     def _random_complementary(self, batch: Batch) -> Tensor:
         """One label other than the given one for each sample, uniformly, int64 `[B]`."""
@@ -131,8 +140,8 @@ class PMNAR(NoisyLabelMethod):
         assert share is not None
         generator = share.generator("complementary label")
         offset = torch.randint(1, self.num_classes, (share.size,), generator=generator)
-        mine = share.take(offset).to(batch.label.device, non_blocking=True)
-        return (batch.label + mine) % self.num_classes
+        mine = share.take(offset).to(batch.labels.device, non_blocking=True)
+        return (batch.labels + mine) % self.num_classes
 
     # -- between epochs ---------------------------------------------------------------------------
 
@@ -161,8 +170,7 @@ class PMNAR(NoisyLabelMethod):
         if not self.reweight:
             return
         measured = self.measure()
-        givers = list(self.networks)[::-1]
-        for position, (name, giver) in enumerate(zip(self.networks, givers, strict=True)):
+        for position, (name, giver) in enumerate(self.peers.items()):
             confidence = measured[f"confidence_{giver}"]
             weights = adaptive_weights(confidence, self.minimum)
             if self.weight_balance == "class":

@@ -9,7 +9,7 @@ from pmnar.noise.class_conditional import (
     flip,
     symmetric,
 )
-from pmnar.noise.file import FromFile
+from pmnar.noise.file import FromFile, OfRun
 from pmnar.noise.human import Human
 from pmnar.noise.inject import inject
 from pmnar.noise.instance import InstanceDependent, instance_dependent
@@ -27,6 +27,7 @@ __all__ = [
     "Matrix",
     "Noise",
     "NoisyLabels",
+    "OfRun",
     "PairFlip",
     "Symmetric",
     "class_map",

@@ -1,12 +1,14 @@
 """What a kind of label noise gets and gives."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmnar.errors import InputError
+from pmnar.noise.fingerprint import Fingerprint
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -71,6 +73,13 @@ class CleanLabels:
             raise InputError(f"{size} labels, but {len(self.index)} indices")
         if self.images is not None and len(self.images) != size:
             raise InputError(f"{size} labels, but {len(self.images)} images")
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint | None:
+        """What tells these samples from others; None without images."""
+        if self.images is None:
+            return None
+        return Fingerprint.of(self.images, self.labels, self.index, self.paths)
 
 
 class Noise(Protocol):

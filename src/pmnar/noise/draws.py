@@ -25,11 +25,11 @@ class Stream(IntEnum):
     INSTANCE = 6
 
 
-def check_seed(seed: int) -> None:
-    """Raise `InputError` unless `seed` is a whole number in [0, 2^64)."""
+def check_seed(seed: int, key: str = "seed") -> None:
+    """Raise `InputError`, with its key, unless `seed` is a whole number in [0, 2^64)."""
     whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
     if not whole or not 0 <= seed < 2**64:
-        raise InputError(f"seed must be a whole number in [0, 2^64), got {seed!r}")
+        raise InputError(f"{key} must be a whole number in [0, 2^64), got {seed!r}")
 
 
 def raw(seed: int, stream: Stream, size: int, part: int = 0) -> NDArray[np.uint64]:

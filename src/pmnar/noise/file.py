@@ -1,12 +1,15 @@
 """Labels from a file: saved by an earlier run, or a list of one's own."""
 
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from pmnar.errors import InputError
 from pmnar.noise.base import CleanLabels, IntArray
+from pmnar.noise.fingerprint import Change, Fingerprint, check_unchanged, compare, summary
 from pmnar.noise.labels import NoisyLabels
 from pmnar.noise.lists import is_list, read_list
 from pmnar.noise.matching import match
@@ -14,7 +17,10 @@ from pmnar.noise.matching import match
 
 @dataclass(frozen=True)
 class FromFile:
-    """The given labels of an earlier run, for the same samples in the same order; or of a list.
+    """The given labels of an earlier run, for the same samples; or of a list.
+
+    A sample is the same by path and content, where the run has saved paths: files may have been
+    removed, or renamed within their class. Else by index and, where that was saved, content.
 
     What that run held out of its training set belongs to them, whether this run holds out the
     same or not.
@@ -46,17 +52,16 @@ class FromFile:
         if not path.is_dir() and is_list(path):
             return self._listed(path, clean)
         stored = NoisyLabels.load(path / "labels.npz" if path.is_dir() else path).whole()
-        for what, found, wanted in (
-            ("the data set", stored.dataset, clean.dataset),
-            ("the number of classes", stored.num_classes, clean.num_classes),
-            ("the number of samples", len(stored.given), len(clean.labels)),
-        ):
-            if found != wanted:
-                raise InputError(
-                    f"noise.path: {what} of {path} is {found!r}, this run's {wanted!r}"
-                )
+        _check_equal(path, "the data set", stored.dataset, clean.dataset)
+        _check_equal(path, "the number of classes", stored.num_classes, clean.num_classes)
+        if _has_paths(stored.fingerprint) and _has_paths(clean.fingerprint):
+            stored = _matched(stored, clean, path)
+        _check_equal(path, "the number of samples", len(stored.given), len(clean.labels))
         if not np.array_equal(stored.index, clean.index):
             raise InputError(f"noise.path: {path} holds labels of other samples than this run's")
+        if stored.fingerprint is not None and clean.fingerprint is not None:
+            changes, _ = compare(stored.fingerprint, clean.fingerprint)
+            _refuse(changes, path)
         if stored.true is not None and not np.array_equal(stored.true, clean.labels):
             raise InputError(f"noise.path: the true labels in {path} are not those of this run")
         return stored
@@ -72,4 +77,52 @@ class FromFile:
             name=self.name,
             nominal_rate=None,
             seed=0,
+        )
+
+
+class OfRun(FromFile):
+    """The given labels of an earlier run, of just the samples that it was trained on."""
+
+    def read(self, clean: CleanLabels) -> NoisyLabels:
+        """What that run saved.
+
+        Raises:
+            InputError: as `FromFile`, or a file was added, removed, renamed or changed.
+        """
+        run = Path(self.path)
+        before = NoisyLabels.load(run / "labels.npz").whole()
+        check_unchanged(before.fingerprint, clean.fingerprint, run)
+        return super().read(clean)
+
+
+def _check_equal(path: Path, what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise InputError(f"noise.path: {what} of {path} is {found!r}, this run's {wanted!r}")
+
+
+def _has_paths(samples: Fingerprint | None) -> bool:
+    return samples is not None and samples.paths is not None
+
+
+def _matched(stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels:
+    """The labels of this run's files, in its order; says which have been removed or renamed."""
+    assert stored.fingerprint is not None
+    assert clean.fingerprint is not None
+    changes, rows = compare(stored.fingerprint, clean.fingerprint)
+    told = [change for change in changes if change.kind in ("missing", "renamed")]
+    _refuse([change for change in changes if change not in told], path)
+    if told:
+        warnings.warn(
+            f"noise.path: the images have changed since {path} was made: {summary(told)}; every "
+            "image that is there has its own label",
+            stacklevel=2,
+        )
+    return replace(stored.part(rows), index=clean.index, fingerprint=clean.fingerprint)
+
+
+def _refuse(changes: Sequence[Change], path: Path) -> None:
+    """Raise `InputError` where any image is another than the labels are of."""
+    if changes:
+        raise InputError(
+            f"noise.path: {path} holds labels of other images than this run's: {summary(changes)}"
         )

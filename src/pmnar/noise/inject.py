@@ -39,6 +39,7 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
         nominal_rate=noise.nominal_rate,
         seed=int(seed),
         spec=_spec(noise),
+        fingerprint=clean.fingerprint,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from pmnar.errors import InputError
 from pmnar.files import replacing
 from pmnar.noise.base import BoolArray, FloatArray, IntArray, check_labels
+from pmnar.noise.fingerprint import Fingerprint
 
 FORMAT = 1
 _ARRAYS = ("given", "index", "true")
@@ -35,6 +37,7 @@ class NoisyLabels:
         held_out: the same of the samples that are not trained on, though noise was put on them
             too; None where there are none. Their true labels are there for `noise=file` alone,
             which may train on them later.
+        fingerprint: which images they are of; None where unknown, as in older files.
 
     Raises:
         InputError: labels outside `[0, K)`, or arrays of different lengths.
@@ -50,6 +53,7 @@ class NoisyLabels:
     seed: int
     spec: str = "{}"
     held_out: "NoisyLabels | None" = None
+    fingerprint: Fingerprint | None = None
 
     def __post_init__(self) -> None:
         given = check_labels(self.given, self.num_classes, "given labels")
@@ -70,11 +74,17 @@ class NoisyLabels:
 
     def without(self, held: BoolArray) -> "NoisyLabels":
         """The labels outside `held` bool `[N]`, with those inside kept apart as `held_out`."""
-        return replace(self._part(~held), held_out=self._part(held))
+        return replace(self.part(~held), held_out=self.part(held))
 
-    def _part(self, chosen: BoolArray) -> "NoisyLabels":
-        true = None if self.true is None else self.true[chosen]
-        return replace(self, given=self.given[chosen], true=true, index=self.index[chosen])
+    def part(self, chosen: BoolArray | IntArray) -> "NoisyLabels":
+        """The labels where a bool `[N]` is true, or at int64 positions."""
+        return replace(
+            self,
+            given=self.given[chosen],
+            true=None if self.true is None else self.true[chosen],
+            index=self.index[chosen],
+            fingerprint=None if self.fingerprint is None else self.fingerprint.part(chosen),
+        )
 
     def whole(self) -> "NoisyLabels":
         """With what is held out, in the order of the official training set."""
@@ -82,12 +92,22 @@ class NoisyLabels:
         if other is None:
             return self
         index = np.concatenate([self.index, other.index])
-        order = np.argsort(index)
-        true = None
+        true = fingerprint = None
         if self.true is not None and other.true is not None:
-            true = np.concatenate([self.true, other.true])[order]
-        given = np.concatenate([self.given, other.given])[order]
-        return replace(self, given=given, true=true, index=index[order], held_out=None)
+            true = np.concatenate([self.true, other.true])
+        if self.fingerprint is not None and other.fingerprint is not None:
+            fingerprint = self.fingerprint.joined(other.fingerprint)
+        given = np.concatenate([self.given, other.given])
+        both = replace(
+            self, given=given, true=true, index=index, fingerprint=fingerprint, held_out=None
+        )
+        return both.part(np.argsort(index))
+
+    @property
+    def digest(self) -> str | None:
+        """One digest of all images that noise was put on, held out or not; None where unknown."""
+        whole = self.whole().fingerprint
+        return None if whole is None else whole.digest
 
     def transition_matrix(self) -> FloatArray:
         """Empirical P(given | true), `[K, K]`, row y*; a class without samples maps to itself.
@@ -121,14 +141,17 @@ class NoisyLabels:
 
         `given`, `index` and, where known, `true` describe what is trained on; what is held out is
         kept beside it as `held_out_given` and so on, so that a later run can hold out the same,
-        something else or nothing.
+        something else or nothing. `digests`, `source_labels` and `paths` say which images they
+        are of (see `Fingerprint`).
         """
         path = Path(path)
         header = json.dumps({name: getattr(self, name) for name in _HEADER})
         arrays: dict[str, Any] = {"format": np.int64(FORMAT), "header": np.array(header)}
         for prefix, labels in (("", self), ("held_out_", self.held_out)):
-            found = {f"{prefix}{name}": getattr(labels, name, None) for name in _ARRAYS}
-            arrays |= {name: array for name, array in found.items() if array is not None}
+            found = {name: getattr(labels, name, None) for name in _ARRAYS}
+            if labels is not None and labels.fingerprint is not None:
+                found |= labels.fingerprint.arrays()
+            arrays |= {f"{prefix}{name}": a for name, a in found.items() if a is not None}
         with replacing(path) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **arrays)
 
@@ -150,15 +173,20 @@ class NoisyLabels:
                 for name, array in content.items()
                 if name.startswith("held_out_")
             }
-            return cls(
-                given=content["given"],
-                true=content.get("true"),
-                index=content["index"],
-                held_out=cls(**{"true": None, **apart, **known}) if apart else None,
-                **known,
-            )
+            held_out = cls._from_arrays(apart, known) if apart else None
+            return replace(cls._from_arrays(content, known), held_out=held_out)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"noise.path: {path} does not fit together: {error}") from error
+
+    @classmethod
+    def _from_arrays(cls, found: Mapping[str, Any], known: Mapping[str, Any]) -> "NoisyLabels":
+        return cls(
+            given=found["given"],
+            true=found.get("true"),
+            index=found["index"],
+            fingerprint=Fingerprint.from_arrays(found),
+            **known,
+        )
 
 
 def _read_archive(path: Path) -> dict[str, np.ndarray[Any, Any]]:

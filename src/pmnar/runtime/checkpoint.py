@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pmnar.errors import InputError, WriteError
@@ -142,6 +144,35 @@ def _load(path: Path, map_location: Any) -> dict[str, Any]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{path} cannot be read as a checkpoint: {reason}") from None
     return content
+
+
+def check_images(checkpoint: dict[str, Any], digest: str | None) -> None:
+    """Raise `InputError` unless a checkpoint was trained on the images with this digest.
+
+    One from before it was kept is not refused.
+    """
+    trained_on = checkpoint["pmnar"].get("images")
+    if None not in (trained_on, digest) and trained_on != digest:
+        raise InputError(
+            "the checkpoint was trained on other images than there are now (a file below data_dir "
+            "was added, removed, renamed or changed); restore them, or begin a new run"
+        )
+
+
+def warn_of_test_images(checkpoint: dict[str, Any], digests: Mapping[str, str]) -> None:
+    """Warn where a test split is no longer the one that the checkpoint's run was tested on.
+
+    Args:
+        checkpoint: its content; one from before they were kept says nothing.
+        digests: of the test splits that are there now, by name.
+    """
+    before = checkpoint["pmnar"].get("test_images", digests)
+    names = [name for name in {**before, **digests} if before.get(name) != digests.get(name)]
+    if names:
+        rank_zero_warn(
+            f"the images or labels of {' and '.join(names)} are not those that the run was tested "
+            "on before: its accuracies then and now cannot be compared"
+        )
 
 
 def check_labels(checkpoint: dict[str, Any], labels: Tensor) -> None:

@@ -27,6 +27,21 @@ def exchange_blocks(rows: Tensor, blocks: Sequence[range]) -> None:
             dist.broadcast(rows[block.start : block.stop].view(torch.uint8), src=rank)
 
 
+@torch.no_grad()
+def exchange_rows(rows: Tensor, size: int, world: int) -> Tensor:
+    """All ranks' rows, `[size, ...]`, of which a rank has every `world`-th, beginning with its own.
+
+    A collective: every rank takes part, with rows of the same type and shape.
+    """
+    if rows.dtype == torch.bool:  # which gloo does not know
+        return exchange_rows(rows.to(torch.uint8), size, world).bool()
+    mine = rows.new_zeros((-(-size // world), *rows.shape[1:]))  # some have a row fewer
+    mine[: len(rows)] = rows
+    of_ranks = [torch.empty_like(mine) for _ in range(world)]
+    dist.all_gather(of_ranks, mine)
+    return torch.stack(of_ranks, 1).flatten(0, 1)[:size]
+
+
 def sum_over_ranks(values: Tensor) -> Tensor:
     """The sum of `values` over all ranks, in place."""
     if world_size() > 1:

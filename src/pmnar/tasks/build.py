@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
-from pmnar.methods import NoisyLabelMethod
+from pmnar.methods import NoisyLabelMethod, Setting
 from pmnar.noise import Noise
 from pmnar.runtime.compute import Compute
 from pmnar.tasks.command import plain
@@ -63,20 +63,18 @@ def build_method(
     )
     with without_pretrained(weights_follow):
         check_network(network(), images[:2], data.num_classes)
-        method = instantiated(
-            "method",
-            settings,
+        setting = Setting(
             network=network,
             optimizer=instantiated("optimizer", plain(cfg.optimizer)),
             scheduler=instantiated("scheduler", plain(cfg.scheduler)),
             labels=data.splits["train"].labels,
             class_names=data.class_names,
-            seed=cfg.seed,
             test_names=data.test_names,
-            compile=compute.compile,
-            channels_last=compute.channels_last,
-            fused_forward=compute.fused_forward,
+            seed=cfg.seed,
+            gradient_clip=settings.pop("gradient_clip", None),
+            compute=compute,
         )
+        method = instantiated("method", settings, setting)
     if not isinstance(method, NoisyLabelMethod):
         raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
     check_optimizer(method)

@@ -11,19 +11,15 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from pmnar.runtime.process import check_temporary, check_threads, prepare_environment
 from pmnar.runtime.terminal import steady_output
 from pmnar.tasks import command
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
 from pmnar.tasks.sweep import end_sweep
 
-# Hydra would print and exit itself; with this it raises, and we say what was wrong in a line.
-os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-# Read once, when PyTorch is loaded, which is later. Threads that spin while they wait made a run
-# ten times slower where another process wanted the same cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# A rank that finds another one gone says so itself, in a line instead of a C++ backtrace.
-os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+# Before PyTorch is loaded, in the processes that a launcher starts, too.
+prepare_environment()
 
 
 def train() -> None:
@@ -56,6 +52,8 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
     failed = False
     try:
         with one_line_errors(config_name):
+            check_temporary()
+            check_threads()
             try:
                 _run_hydra(config_name, job)
             finally:

@@ -1,7 +1,5 @@
 """How a run computes: set up in every process, and said at its start."""
 
-import ctypes
-import platform
 from typing import Any
 
 import lightning as L
@@ -11,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
 from pmnar.methods import NoisyLabelMethod
+from pmnar.runtime.process import keep_freed_memory
 from pmnar.tasks.console import say
 
 PLACES = {
@@ -18,8 +17,6 @@ PLACES = {
     "host": "images in memory of the host",
     "stream": "images streamed by workers",
 }
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-"""Of glibc's malloc.h."""
 
 
 class SetUpProcess(Callback):
@@ -67,7 +64,7 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     if place == "device":
         size += f" of {free_bytes(device) / 1e6:,.0f} free"
     return (
-        f"{count}{name}, {trainer.precision}, compile {method.compiled_by}, "
+        f"{count}{name}, {trainer.precision}, compile {method.networks.compiled_by}, "
         f"{PLACES[place]} ({size})"
     )
 
@@ -78,16 +75,3 @@ def set_up_process(threads: int | None) -> None:
         torch.set_num_threads(threads)
     # Deterministic algorithms would write NaN into all new memory, to show who reads it unwritten.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what is freed, instead of asking the system for it anew each step.
-
-    A step allocates and frees the same sizes again and again; where every free of a large block
-    goes back to the system, its pages are zeroed and mapped anew in each step.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_MAX, 0)  # no block is mapped by itself, to be unmapped when it is freed
-    libc.mallopt(M_TRIM_THRESHOLD, -1)  # and nothing is given back from the heap's end

@@ -11,12 +11,20 @@ from pmnar.callbacks.classes_table import class_rows
 from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.runtime.checkpoint import check_labels
+from pmnar.names import suffixes
+from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import choose_accelerator, parse_compute
-from pmnar.tasks.places import follow_moves, locate, move_data, read_run_checkpoint, saved_config
-from pmnar.tasks.train import load_data
+from pmnar.tasks.places import (
+    LABELS,
+    follow_moves,
+    locate,
+    move_data,
+    read_run_checkpoint,
+    saved_config,
+)
+from pmnar.tasks.train import load_data, test_digests
 from pmnar.tasks.trainer import OURS, build_trainer
 
 Result = dict[str, Any]
@@ -39,11 +47,15 @@ def evaluate(cfg: DictConfig) -> Result:
     check_belongs(config, path, folder)
     compute = parse_compute(config)
     data = load_data(config)
+    check_images(checkpoint, data.labels.digest)
+    warn_of_test_images(checkpoint, test_digests(data))
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data, compute, weights_follow=True)
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
+    if method.measurement is None:  # Lightning does nothing where there is nothing to test
+        method.to(trainer.strategy.root_device)
     measured = {name: values.cpu() for name, values in method.measure().items()}
     confidence, given = measured["confidence_first"], method.labels.cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
@@ -57,7 +69,7 @@ def evaluate(cfg: DictConfig) -> Result:
             f"accuracy{suffix}": {
                 name: found[f"accuracy_{name}{suffix}"] for name in method.output_names
             }
-            for suffix in ("", *(f"_{split}" for split in data.test_names[1:]))
+            for suffix in suffixes(data.test_names).values()
         },
         "recall_per_class": {
             row["name"]: row["recall"]
@@ -98,8 +110,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
         follow_moves(config, folder)
-        if (folder / "labels.npz").is_file():
-            config.noise = {"_target_": "pmnar.noise.FromFile", "path": str(folder)}
+        if (folder / LABELS).is_file():
+            config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
     return config

@@ -7,9 +7,11 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from pmnar.noise import NoisyLabels
+from pmnar.noise.fingerprint import check_unchanged
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.tasks.defaults import at_default, filled_in
-from pmnar.tasks.places import SUMMARY, read_summary
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 
 MANNER = (
     *("logger", "figures", "checkpoint", "data.num_workers", "data.resident"),
@@ -73,6 +75,16 @@ def is_finished(run: Path, cfg: DictConfig) -> bool:
     """Whether a run's summary is of as many epochs as asked for: it may have been resumed since."""
     epochs = 1 if cfg.trainer.fast_dev_run else cfg.trainer.max_epochs
     return (run / SUMMARY).is_file() and read_summary(run)["epochs"] >= epochs
+
+
+def check_same_images(run: Path, labels: NoisyLabels) -> None:
+    """Raise `InputError` unless the images of a run are still what its `labels.npz` says.
+
+    A run without one, or from before it said so, is not refused.
+    """
+    if (run / LABELS).is_file():
+        before = NoisyLabels.load(run / LABELS).whole()
+        check_unchanged(before.fingerprint, labels.whole().fingerprint, run)
 
 
 def relevant(text: str) -> Any:

@@ -10,14 +10,22 @@ from pmnar.tasks.mistakes import first_line
 MISSING = "Missing mandatory value: "
 
 
-def instantiated(key: str, settings: dict[str, Any], **more: Any) -> Any:
+def instantiated(key: str, settings: dict[str, Any], *objects: Any, **more: Any) -> Any:
     """Hydra's instantiate of `settings`, the value of `key`.
+
+    Args:
+        key: of the configuration.
+        settings: its value.
+        *objects: first arguments of the callee that Hydra should not look into.
+        **more: further settings.
 
     Raises:
         InputError: the callee's own as it is, any other error as a line with its reason.
     """
     try:
-        return instantiate(settings, **more, _convert_="all")
+        if not objects:
+            return instantiate(settings, **more, _convert_="all")
+        return instantiate(settings, **more, _convert_="all", _partial_=True)(*objects)
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, InputError):

@@ -5,21 +5,29 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pmnar.errors import InputError
+from pmnar.noise import NoisyLabels
 from pmnar.runtime.compute import planned_world_size
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
-from pmnar.tasks.find import finished_run, in_manner_of, is_finished, unfinished_run
+from pmnar.tasks.find import (
+    check_same_images,
+    finished_run,
+    in_manner_of,
+    is_finished,
+    unfinished_run,
+)
 from pmnar.tasks.mistakes import one_line_errors
-from pmnar.tasks.places import check_paths, read_summary
+from pmnar.tasks.places import LABELS, check_paths, read_summary
 from pmnar.tasks.resume import Resumed, resume
 from pmnar.tasks.sweep import (
     check_objective,
@@ -28,7 +36,7 @@ from pmnar.tasks.sweep import (
     recorded,
     started_as_ranks,
 )
-from pmnar.tasks.train import Summary, train
+from pmnar.tasks.train import Summary, load_data, train
 
 
 class Outcome(NamedTuple):
@@ -117,11 +125,31 @@ def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
     if is_finished(place, cfg):
         if not is_first_process():
             return Outcome({}, skipped=True)
+        check_same_data(place, cfg)
         say(f"skipped: {place} has it")
         return Outcome(read_summary(place), skipped=True)
     run = resume(place, [])
     in_manner_of(cfg, run.config)
     return Outcome(_go_on(run))
+
+
+def check_same_data(run: Path, cfg: DictConfig) -> None:
+    """Raise `InputError` where a finished run's images or labels are no longer those of `cfg`.
+
+    Only of a run that has kept what its images were is anything loaded.
+    """
+    if not (run / LABELS).is_file():
+        return
+    before = NoisyLabels.load(run / LABELS).whole()
+    if before.fingerprint is None:
+        return
+    now = load_data(cfg).labels.whole()
+    check_same_images(run, now)
+    if not np.array_equal(before.given, now.given):
+        raise InputError(
+            f"{run} was trained on other given labels than noise={now.name} gives now; "
+            "skip_done=false begins a new run"
+        )
 
 
 def _go_on(run: Resumed) -> Summary:

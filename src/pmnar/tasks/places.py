@@ -14,6 +14,7 @@ from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.runtime.typed import assignment, command
 
 SUMMARY = Path("summary.json")
+LABELS = Path("labels.npz")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 
 PATHS = ("run", "resume", "runs_dir", "data_dir", *MOVABLE)

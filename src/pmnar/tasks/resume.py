@@ -12,7 +12,12 @@ from torch import Tensor
 
 from pmnar.callbacks.metrics_table import read_rows
 from pmnar.errors import InputError
-from pmnar.runtime.checkpoint import check_labels, finished_epochs
+from pmnar.runtime.checkpoint import (
+    check_images,
+    check_labels,
+    finished_epochs,
+    warn_of_test_images,
+)
 from pmnar.runtime.run_folder import CONFIG
 from pmnar.tasks.command import OF_THE_COMMAND
 from pmnar.tasks.devices import BEFORE
@@ -160,7 +165,7 @@ def check_epochs(config: DictConfig, key: str, value: Any) -> None:
 
 
 def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Tensor) -> None:
-    """Raise `InputError` unless a checkpoint is of this run's data set, method and labels `[N]`.
+    """Raise `InputError` unless a checkpoint is of this run's data set, method, images and labels.
 
     Args:
         checkpoint: its content.
@@ -171,4 +176,6 @@ def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Te
         found, wanted = checkpoint["pmnar"][key], run[key]
         if found != wanted:
             raise InputError(f"the checkpoint is of {key} {found}, this run of {wanted}")
+    check_images(checkpoint, run.get("images"))
+    warn_of_test_images(checkpoint, run.get("test_images", {}))
     check_labels(checkpoint, labels)

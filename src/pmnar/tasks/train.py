@@ -13,9 +13,12 @@ from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
+from pmnar.data.duplicates import warn_of_shared
+from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -27,7 +30,8 @@ from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
 from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
-from pmnar.tasks.places import SUMMARY, read_summary
+from pmnar.tasks.find import check_same_images
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -53,8 +57,12 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     data = load_data(cfg)
     check_names(data)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
+    if folder is not None:
+        check_same_images(folder, data.labels)
     method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
     method.identity = identity(cfg, data)
+    if advice := method.advice(cfg.trainer.max_epochs):
+        rank_zero_warn(advice)
     epochs = 0
     if checkpoint is not None:
         content = read_checkpoint(checkpoint)
@@ -119,8 +127,8 @@ def prepare_folder(
         set_aside_summary(folder, epochs)
     if before != text:
         write_text(config, text)
-    if not (folder / "labels.npz").is_file():
-        data.labels.save(folder / "labels.npz")
+    if not (folder / LABELS).is_file():
+        data.labels.save(folder / LABELS)
     name_job(folder)
 
 
@@ -133,7 +141,7 @@ def set_aside_summary(folder: Path, epochs: int) -> None:
 
 
 def check(cfg: DictConfig) -> Compute:
-    """Refuse what could not be trained, before anything is read or written; warn of the unusual.
+    """Refuse what could not be trained, before anything is read or written.
 
     Returns:
         what to train with.
@@ -142,18 +150,10 @@ def check(cfg: DictConfig) -> Compute:
     threshold = cfg.detection.threshold
     if not 0 < threshold < 1:
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
-    warmup, epochs = cfg.method.get("warmup_epochs", 0), cfg.trainer.max_epochs
+    epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
     check_trainer(cfg, compute)
-    waits = cfg.method.get("reweight") or cfg.method.get("loss") in ("ml", "pm")
-    if waits and warmup >= epochs:
-        rank_zero_warn(
-            f"method.warmup_epochs={warmup} is not below trainer.max_epochs={epochs}: "
-            "the samples are never reweighted, their complementary labels never reduced. "
-            f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
-            "run whose learning rate comes down too"
-        )
     return compute
 
 
@@ -171,8 +171,15 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "dataset": cfg.dataset.name,
         "method": cfg.method.name,
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
+        "test_images": test_digests(data),
         "config": plain(cfg),
     }
+
+
+def test_digests(data: NoisyDataModule) -> dict[str, str]:
+    """What tells each test split from others; what is held out of training counts to that."""
+    return {name: data.splits[name].digest for name in data.test_names if name != HELD_OUT}
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
@@ -192,6 +199,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "seed": cfg.seed,
         "samples": len(labels.given),
         "class_names": list(data.class_names),
+        "images": data.labels.digest,
         "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         "run": str(folder),
@@ -200,6 +208,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "true": true,
         "index": torch.from_numpy(labels.index),
         "paths": data.splits["train"].paths,
+        "images": data.labels.digest,
     }
     tables = RunTables(folder, about, samples, threshold)
     return [DetectionMonitor(true, threshold), LostClasses(), tables]
@@ -211,10 +220,12 @@ def announce(
     """Say what is about to be trained, and where."""
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
+    warn_of_shared(data)
     say(
         f"{cfg.method.name} on {cfg.dataset.name}, "
-        f"{len(data.labels.given):,} images to train on, {held_out}"
+        f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
     )
+    say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "

@@ -8,18 +8,23 @@ import numpy as np
 import pytest
 import torch
 from official_data import write_image_folder
+from PIL import Image
 
 from pmnar.data.sources import cache
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import Chunk, Decoder, decode_files, image_files
+from pmnar.data.sources.cache_folder import folder_of
+from pmnar.data.sources.decode import Chunk, Decoder, decode_files
+from pmnar.data.sources.finding import image_files
 from pmnar.data.sources.listing import make_listing
 from pmnar.errors import InputError
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    write_image_folder(tmp_path, test_per_class=0)
-    return tmp_path
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images, the cache of which is a folder of the test's own."""
+    monkeypatch.setenv("PMNAR_CACHE_DIR", str(tmp_path / "cache"))
+    write_image_folder(tmp_path / "images", test_per_class=0)
+    return tmp_path / "images"
 
 
 @pytest.fixture
@@ -43,7 +48,7 @@ def images_of(folder: Path, size: int = 32, on_error: OnError = "raise") -> Cach
 
 
 def cached_files(folder: Path) -> list[Path]:
-    return sorted((folder / ".pmnar-cache").glob("all-*"))
+    return sorted(folder_of(folder).glob("all-*"))
 
 
 def test_decodes_once_and_maps_the_same_images_again(folder: Path, decodings: list[str]) -> None:
@@ -83,6 +88,19 @@ def test_a_changed_folder_is_decoded_anew(folder: Path, decodings: list[str], ch
     assert not set(stored) & set(cached_files(folder))
 
 
+def test_files_that_change_places_are_decoded_anew(tmp_path: Path) -> None:
+    """Of equal size and time, as after unpacking an archive of bitmaps."""
+    paths = [tmp_path / f"class{at}.bmp" for at in range(2)]
+    for at, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (at * 255,) * 3).save(path)
+        os.utime(path, ns=(10**18, 10**18))
+    before = images_of(tmp_path, 8).load().images.clone()
+    paths[0].rename(tmp_path / "aside")
+    paths[1].rename(paths[0])
+    (tmp_path / "aside").rename(paths[1])
+    assert torch.equal(images_of(tmp_path, 8).load().images, before.flip(0))
+
+
 def test_other_options_have_a_cache_of_their_own(folder: Path, decodings: list[str]) -> None:
     for size in (32, 16, 32, 16):
         assert images_of(folder, size).load().images.shape[-1] == size
@@ -116,16 +134,16 @@ def test_an_interrupted_decoding_leaves_no_cache(
         with pytest.raises(KeyboardInterrupt):
             images_of(folder).store()
     assert cached_files(folder) == []
-    (folder / ".pmnar-cache" / "left-by-a-kill.partial").touch()
+    (folder_of(folder) / "left-by-a-kill.partial").touch()
     images_of(folder).store()
-    assert not list((folder / ".pmnar-cache").glob("*.partial"))
+    assert not list(folder_of(folder).glob("*.partial"))
 
 
 def test_without_a_place_for_the_cache_it_decodes_each_time(
     folder: Path, decodings: list[str]
 ) -> None:
-    (folder / ".pmnar-cache").write_text("a file where the folder should be")
-    with pytest.warns(UserWarning, match="cannot be kept in"):
+    (folder.parent / "cache").write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="cannot be kept .*PMNAR_CACHE_DIR"):
         images_of(folder).store()
     assert decodings == []
     with pytest.warns(UserWarning, match="every run decodes them anew"):
@@ -151,9 +169,9 @@ def test_an_unreadable_image_is_named_or_skipped(folder: Path, place: str) -> No
     torn = folder / "class2" / "0005.png"
     torn.write_bytes(torn.read_bytes()[:60])
     if place == "memory":
-        (folder / ".pmnar-cache").touch()
+        (folder.parent / "cache").touch()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "decoded images cannot be kept")
+        warnings.filterwarnings("ignore", "decoded images of .* cannot be kept")
         with pytest.raises(InputError, match=r"class2/0005.png is unreadable .*on_error=skip"):
             images_of(folder).load()
         for _ in range(2):  # decoded, then from the cache

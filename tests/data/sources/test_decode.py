@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmnar.data.sources.decode import Decoder, decode_files, image_files
+from pmnar.data.sources.decode import Decoder, decode_files
+from pmnar.data.sources.finding import image_files
 from pmnar.errors import InputError
 
 SIDE = 8
@@ -43,6 +45,16 @@ def test_16_bit_gray_is_rounded(tmp_path: Path) -> None:
     deep = np.full((SIDE, SIDE), 65535 - 200, dtype=np.uint16)
     expected = round((65535 - 200) / 257)
     assert (Decoder(SIDE, 3)(save(tmp_path, Image.fromarray(deep))) == expected).all()
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+def test_fewer_bits_are_scaled_to_white(tmp_path: Path, bits: int) -> None:
+    top = 2**bits - 1
+    deep = np.linspace(0, top, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
+    got, peak = Decoder(SIDE, 1, bits).decode(save(tmp_path, Image.fromarray(deep)))
+    assert peak == top
+    assert np.array_equal(got[0], np.floor(deep * (255 / top) + 0.5))
+    assert Decoder(SIDE).decode(save(tmp_path, Image.fromarray(RAMP)))[1] == 0
 
 
 def test_16_bit_pgm_is_scaled(tmp_path: Path) -> None:
@@ -126,6 +138,22 @@ def test_floating_point_image_fails(tmp_path: Path) -> None:
         Decoder(SIDE)(path)
 
 
+def test_images_over_pillows_limit_are_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to twice the limit Pillow only warns, of every image: those are read in silence."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    save(tmp_path, Image.fromarray(RAMP), "large.png")
+    Image.new("L", (9, 9)).save(tmp_path / "huge", format="PNG")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        names = image_files(tmp_path)
+        (chunk,) = decode_files(tmp_path, names, Decoder(SIDE, 1), "test")
+    assert names == ["huge", "large.png"]
+    assert (chunk.images[1] == RAMP).all()
+    assert chunk.failures == {"huge": "over 80 pixels, Pillow's limit: scale it down"}
+
+
 def test_many_files_come_in_order_with_the_failures(tmp_path: Path) -> None:
     names = [f"{at:03d}.png" for at in range(150)]
     for at, name in enumerate(names):
@@ -156,3 +184,11 @@ def test_image_files_are_found_by_suffix_at_any_depth(tmp_path: Path) -> None:
 def test_impossible_options_are_refused(size: int, channels: int, key: str) -> None:
     with pytest.raises(InputError, match=f"dataset.source.{key} must be"):
         Decoder(size, channels)
+    with pytest.raises(InputError, match=r"dataset.source.gray_bits must be from 1 to 16, got 17"):
+        Decoder(32, 3, 17)
+    words: list[Any] = ["many", 12.5]
+    for word in words:
+        with pytest.raises(InputError, match=rf"gray_bits must be .*, got {word}"):
+            Decoder(32, 3, word)
+        with pytest.raises(InputError, match=rf"image_size must be .*, got {word}"):
+            Decoder(word)

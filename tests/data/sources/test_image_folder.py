@@ -1,4 +1,5 @@
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -145,3 +146,19 @@ def test_one_image_a_class_leaves_no_test_split(tmp_path: Path) -> None:
         save_image(tmp_path / name / "only.png", np.zeros((3, 4, 4), np.uint8))
     with pytest.raises(InputError, match="one image a class"):
         ImageFolder(tmp_path).load()
+
+
+def test_dark_16_bit_images_are_told_and_scaled(tmp_path: Path) -> None:
+    level = np.full((4, 4), 4095, np.uint16)
+    for name in ("a/0", "a/1", "b/0", "b/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(level).save(tmp_path / f"{name}.png")
+    for _ in range(2):  # decoded, then from the cache
+        with pytest.warns(UserWarning, match=r"up to 4,095, .* are dark: gray_bits=12 is their"):
+            assert int(ImageFolder(tmp_path, image_size=4).load().train.images.max()) == 16
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data = ImageFolder(tmp_path, image_size=4, gray_bits=12).load()
+    assert (data.train.images == 255).all()
+    with pytest.warns(UserWarning, match="cut to white: gray_bits=12 is"):
+        ImageFolder(tmp_path, image_size=4, gray_bits=10).load()

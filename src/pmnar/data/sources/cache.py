@@ -1,12 +1,14 @@
-"""Decoded folders, kept beside the originals in `.pmnar-cache/`.
+"""Decoded folders, kept in the cache folder and never beside the originals, which are the user's.
 
 A split is two files, `<slot>-<size>px-<channels>ch-<key>.npy` (images, uint8 `[N, C, H, W]`) and
-`.json` (the unreadable files). The key covers the paths, sizes and modification times of the
-originals: a changed folder has another key, is decoded anew, and the old files go.
+`.json` (the unreadable files, the greatest 16-bit value). The key covers the paths, sizes and
+times of change of the originals, and how they are decoded: a changed folder has another key, is
+decoded anew, and the old files go.
 """
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from collections.abc import Generator
@@ -20,12 +22,12 @@ import torch
 from filelock import FileLock
 
 from pmnar.data.arrays import Split
-from pmnar.data.sources.decode import ByteArray, Chunk, Decoder, decode_files
+from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
+from pmnar.data.sources.decode import Chunk, Decoder, decode_files
 from pmnar.data.sources.listing import Listing
 from pmnar.errors import InputError
 
-FORMAT_VERSION = 1
-FOLDER = ".pmnar-cache"
+FORMAT_VERSION = 2
 
 OnError = Literal["raise", "skip"]
 
@@ -64,7 +66,9 @@ class CachedImages:
         Raises:
             InputError: an image is unreadable and `on_error` is `raise`.
         """
-        images, failures = self._stored() or self._decode_to_memory()
+        decoded = self._stored() or self._decode_to_memory()
+        images, failures = decoded.images, decoded.failures
+        self._tell_range(decoded.peak)
         labels, paths = self.listing.labels, self.listing.paths
         if failures:
             warnings.warn(
@@ -77,45 +81,62 @@ class CachedImages:
             paths = tuple(path for path in paths if path not in failures)
         return Split(torch.from_numpy(images), torch.from_numpy(labels), paths)
 
-    def _stored(self) -> tuple[ByteArray, dict[str, str]] | None:
-        """Images and failures from the cache, filled where needed; None where it cannot be."""
-        folder = self.listing.root / FOLDER
+    def _tell_range(self, peak: int) -> None:
+        """Warn where 16-bit images would be dark, or too bright, all over."""
+        bits, used = self.decoder.gray_bits, peak.bit_length()
+        if peak and not bits - 1 <= used <= bits:
+            effect = "their images are dark" if used < bits else "greater ones are cut to white"
+            mend = f": gray_bits={used} is their range" if used <= 16 else ""
+            warnings.warn(
+                f"{self.listing.root}: 16-bit values go up to {peak:,}, while white is "
+                f"{2**bits - 1:,} (dataset.source.gray_bits={bits}), so that {effect}{mend}",
+                stacklevel=3,
+            )
+
+    def _stored(self) -> Chunk | None:
+        """The images from the cache, filled where needed; None where it cannot be."""
         stem = f"{self._prefix()}{self._key()}"
         try:
+            folder = folder_of(self.listing.root)
             if not self._is_complete(folder, stem):
-                folder.mkdir(exist_ok=True)
-                with FileLock(folder / ".lock"):
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder / LOCK):
                     if not self._is_complete(folder, stem):
                         self._write(folder, stem)
-            images, failures = self._read(folder, stem)
+            kept = self._read(folder, stem)
         except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
             warnings.warn(
-                f"decoded images cannot be kept in {folder} ({error}): every run decodes them anew",
+                f"decoded images of {self.listing.root} cannot be kept ({error}): every run "
+                f"decodes them anew; {FOLDER_VARIABLE} can name another folder",
                 stacklevel=3,
             )
             return None
-        self._report(failures)
-        return images, failures
+        mark_used(folder / f"{stem}.json")
+        self._report(kept.failures)
+        return kept
 
     def _is_complete(self, folder: Path, stem: str) -> bool:
         try:
-            images, _ = self._read(folder, stem)
+            images = self._read(folder, stem).images
         except (OSError, EOFError, ValueError, KeyError):
             return False
         return images.dtype == np.uint8 and images.shape == self._shape()
 
-    def _read(self, folder: Path, stem: str) -> tuple[ByteArray, dict[str, str]]:
-        failures = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["failures"]
+    def _read(self, folder: Path, stem: str) -> Chunk:
+        about = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
         # "c": private pages, shared between processes until written to
         mapped = np.load(folder / f"{stem}.npy", mmap_mode="c", allow_pickle=False)
-        return np.asarray(mapped), failures
+        return Chunk(np.asarray(mapped), about["failures"], about["peak"])
 
     def _write(self, folder: Path, stem: str) -> None:
         """Decode into the cache; the `.json` comes last and so marks the pair as complete."""
         for leftover in folder.glob("*.partial"):
             leftover.unlink()
+        self._remove_all_but(folder, stem)
+        make_room(folder, math.prod(self._shape()))
         partial = folder / f"{stem}.partial"
         failures: dict[str, str] = {}
+        peak = 0
         try:
             with partial.open("wb") as file, closing(self._chunks()) as chunks:
                 header = {"descr": "|u1", "fortran_order": False, "shape": self._shape()}
@@ -123,15 +144,15 @@ class CachedImages:
                 for chunk in chunks:
                     file.write(chunk.images.tobytes())
                     failures |= chunk.failures
+                    peak = max(peak, chunk.peak)
                     self._report(chunk.failures)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(folder / f"{stem}.npy")
-            partial.write_text(json.dumps({"failures": failures}), encoding="utf-8")
+            partial.write_text(json.dumps({"failures": failures, "peak": peak}), encoding="utf-8")
             partial.replace(folder / f"{stem}.json")
         finally:
             partial.unlink(missing_ok=True)
-        self._remove_all_but(folder, stem)
 
     def _remove_all_but(self, folder: Path, stem: str) -> None:
         """Remove what an earlier state of the originals left."""
@@ -139,17 +160,18 @@ class CachedImages:
             if path.stem != stem:
                 path.unlink()
 
-    def _decode_to_memory(self) -> tuple[ByteArray, dict[str, str]]:
+    def _decode_to_memory(self) -> Chunk:
         images = np.empty(self._shape(), dtype=np.uint8)
         failures: dict[str, str] = {}
-        at = 0
+        at = peak = 0
         with closing(self._chunks()) as chunks:
             for chunk in chunks:
                 images[at : at + len(chunk.images)] = chunk.images
                 at += len(chunk.images)
                 failures |= chunk.failures
+                peak = max(peak, chunk.peak)
                 self._report(chunk.failures)
-        return images, failures
+        return Chunk(images, failures, peak)
 
     def _report(self, failures: dict[str, str]) -> None:
         if failures and self.on_error == "raise":
@@ -169,11 +191,12 @@ class CachedImages:
         return f"{self.slot}-{self.decoder.size}px-{self.decoder.channels}ch-"
 
     def _key(self) -> str:
-        digest = hashlib.sha256(f"{FORMAT_VERSION}".encode())
+        digest = hashlib.sha256(f"{FORMAT_VERSION} {self.decoder}".encode())
         for path in self.listing.paths:
             try:
                 status = (self.listing.root / path).stat()
-                line = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n"
+                times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"  # renaming keeps mtime
+                line = f"{path}\0{status.st_size}\0{times}\n"
             except OSError:
                 line = f"{path}\0missing\n"
             digest.update(line.encode("utf-8", "surrogateescape"))

@@ -1,6 +1,5 @@
 """Image files to uint8 arrays, many at a time."""
 
-import os
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,14 +11,11 @@ from PIL import Image, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pmnar.data.sources.finding import formats, formats_of, read_large_images
 from pmnar.errors import InputError
 
 ByteArray = NDArray[np.uint8]
 
-SUFFIXES = frozenset(
-    (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-)
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no EPS: it runs a program
 CHUNK = 64
 
 
@@ -27,47 +23,48 @@ CHUNK = 64
 class Decoder:
     """How an image file becomes `[channels, size, size]` bytes.
 
-    Turned upright by its EXIF orientation; 16-bit gray scaled (0..65535 to 0..255); anything
-    transparent laid on white; the first frame of an animation; stretched to a square (bilinear,
-    antialiased).
+    Turned upright by its EXIF orientation; 16-bit gray scaled (0..65535, or what `gray_bits` says,
+    to 0..255, one scale for all); anything transparent laid on white; the first frame of an
+    animation; stretched to a square (bilinear, antialiased).
 
     Attributes:
         size: height and width, at least 1.
         channels: 1 (gray) or 3 (RGB).
+        gray_bits: bits that are used of 16-bit gray, 1 to 16: cameras of 12 bits and CT scanners
+            store 0..4095, which would be nearly black. Greater values become white.
     """
 
     size: int
     channels: int = 3
+    gray_bits: int = 16
 
     def __post_init__(self) -> None:
-        if self.size < 1:
+        if not isinstance(self.size, int) or self.size < 1:
             raise InputError(f"dataset.source.image_size must be at least 1, got {self.size}")
         if self.channels not in (1, 3):
             raise InputError(f"dataset.source.channels must be 1 or 3, got {self.channels}")
+        if self.gray_bits not in range(1, 17):
+            raise InputError(f"dataset.source.gray_bits must be from 1 to 16, got {self.gray_bits}")
 
     def __call__(self, path: Path) -> ByteArray:
         """The image, uint8 `[channels, size, size]`; any `Exception` where it is unreadable."""
-        with Image.open(path, formats=FORMATS) as opened:
-            opened.load()
-            mode = "L" if self.channels == 1 else "RGB"
-            image = _opaque(_eight_bit(_upright(opened))).convert(mode)
+        return self.decode(path)[0]
+
+    def decode(self, path: Path) -> tuple[ByteArray, int]:
+        """The image, and the greatest value of a 16-bit one; 0 of any other."""
+        mode = "L" if self.channels == 1 else "RGB"
+        try:
+            with Image.open(path, formats=formats_of(path)) as opened:
+                opened.load()
+                image, peak = _eight_bit(_upright(opened), self.gray_bits)
+                image = _opaque(image).convert(mode)
+        except Image.DecompressionBombError:
+            most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+            raise ValueError(f"over {most:,} pixels, Pillow's limit: scale it down") from None
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
-        return pixels.transpose(2, 0, 1)
-
-
-def image_files(folder: Path) -> list[str]:
-    """Image files in and below `folder` by suffix, relative to it, sorted; hidden ones left out."""
-    found = []
-    for at, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            (Path(at) / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
+        return pixels.transpose(2, 0, 1), peak
 
 
 @dataclass(frozen=True)
@@ -77,10 +74,12 @@ class Chunk:
     Attributes:
         images: uint8 `[n, C, H, W]`; zeros where a file is unreadable.
         failures: the reason for each unreadable file.
+        peak: the greatest value of those of 16 bits; 0 where there are none.
     """
 
     images: ByteArray
     failures: dict[str, str]
+    peak: int = 0
 
 
 def decode_files(
@@ -88,6 +87,8 @@ def decode_files(
 ) -> Generator[Chunk, None, None]:
     """Chunks in the order of `paths`, decoded by a thread pool, with a progress bar on stderr."""
     Image.init()  # registers the formats once, before the threads ask for them
+    formats()
+    read_large_images()
     starts = range(0, len(paths), CHUNK)
     pool = ThreadPoolExecutor()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
@@ -106,13 +107,14 @@ def decode_files(
 
 def _decode_chunk(root: Path, paths: Sequence[str], decoder: Decoder) -> Chunk:
     images = np.zeros((len(paths), decoder.channels, decoder.size, decoder.size), dtype=np.uint8)
-    failures = {}
+    failures, peak = {}, 0
     for image, path in zip(images, paths, strict=True):
         try:
-            image[:] = decoder(root / path)
+            image[:], own_peak = decoder.decode(root / path)
+            peak = max(peak, own_peak)
         except Exception as error:  # decoders raise errors of every kind on damaged files
             failures[path] = " ".join(str(error).split()) or type(error).__name__
-    return Chunk(images, failures)
+    return Chunk(images, failures, peak)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -122,13 +124,15 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, bits: int) -> tuple[Image.Image, int]:
+    """With 0..2^bits − 1 scaled to 0..255, rounded, and the greatest value; 0 if not scaled."""
     if image.mode == "F":
         raise ValueError("floating-point images have no fixed range of values")
     if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64).clip(0, 65535)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return image, 0
+    values, top = np.asarray(image).astype(np.int64), 2**bits - 1
+    scaled = (values.clip(0, top) * 510 + top) // (2 * top)
+    return Image.fromarray(scaled.astype(np.uint8)), int(values.max())
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from pmnar.data.arrays import ImageData, Split
-from pmnar.data.sources.splitting import check_fraction, stratified_split
+from pmnar.data.sources.splitting import check_split, stratified_split
 from pmnar.noise.base import FloatArray
 
 MAX_VALUE = 16  # the images count the set pixels of 4×4 blocks
@@ -19,14 +19,14 @@ class Digits:
     """1,797 real 8×8 images of ten digits; needs no file and no network.
 
     Args:
-        test_fraction: share of each class that is set aside as test split, in (0, 1).
+        test_fraction: share of each class that is set aside as test split, in [0, 1).
         split_seed: seed of that choice. The defaults give 1,347 training and 450 test images.
     """
 
     name = "digits"
 
     def __init__(self, test_fraction: float = 0.25, split_seed: int = 0) -> None:
-        check_fraction(test_fraction)
+        check_split(test_fraction, split_seed)
         self.test_fraction = test_fraction
         self.split_seed = split_seed
 
@@ -43,7 +43,7 @@ class Digits:
             for chosen in stratified_split(labels, self.test_fraction, self.split_seed)
         )
         names = tuple(str(digit) for digit in range(10))
-        return ImageData(self.name, names, train, {"test": test})
+        return ImageData(self.name, names, train, {"test": test} if len(test) else {})
 
 
 def read_digits() -> FloatArray:

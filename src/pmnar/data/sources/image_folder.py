@@ -1,5 +1,7 @@
 """Any folder of images, one sub-folder a class."""
 
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,31 +9,52 @@ import torch
 
 from pmnar.data.arrays import ImageData, Split
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import SUFFIXES, Decoder, image_files
+from pmnar.data.sources.decode import Decoder
+from pmnar.data.sources.finding import (
+    Found,
+    describe_left_out,
+    find_images,
+    first_few,
+    heic_hint,
+    looping_links,
+    loose_images,
+    subfolders,
+)
+from pmnar.data.sources.layout import KEY, Form, find_layout
 from pmnar.data.sources.listing import make_listing
-from pmnar.data.sources.splitting import check_fraction, stratified_split
+from pmnar.data.sources.splitting import check_split, stratified_split
 from pmnar.errors import InputError
 
-KEY = "dataset.source.data_dir"
-TEST_FOLDERS = ("test", "val")
+
+@dataclass(frozen=True)
+class Contents:
+    """What a folder holds: class names, the images of each split, and what to tell of it."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, CachedImages]
+    notices: tuple[str, ...]
 
 
 class ImageFolder:
     """A folder of images, of which the labels may be wrong.
 
-    Either `train/<class>/…` with `test/<class>/…` or `val/<class>/…` (the former is reported on
-    where both are there), or `<class>/…` with a test split drawn from it. Images may lie deeper;
-    other files and names that start with a dot are ignored. Classes are ordered by name.
+    Either `<split>/<class>/…`, or `<class>/…` with a test split drawn from it. The splits are
+    train (or training), test (testing) and val (valid, validation, dev), in any case; accuracy is
+    reported on test where it is there, else on val. Images may lie deeper, behind links, and under
+    any name; what is left out is told. Classes are ordered by name.
 
     Args:
         data_dir: the folder.
         image_size: images are stretched to this square.
         channels: 1 (gray) or 3 (RGB); `Decoder` says how other kinds of image are converted.
         test_fraction: share of each class that becomes the test split, where there is no folder
-            of tests; in (0, 1). Its labels are trusted no more than the others.
+            of tests; in [0, 1). Its labels are trusted no more than the others. With 0 there is no
+            test split, and every image is trained on.
         split_seed: seed of that choice.
         on_error: what an unreadable image does: `raise` an error, or `skip` it.
         labels_are_true: whether the training labels are known to be right.
+        layout: `auto`, or `classes` where every folder is one, even if it is called `test`.
+        gray_bits: of 16-bit gray, the bits that are used; what else they hold is told.
     """
 
     name = "image_folder"
@@ -45,23 +68,35 @@ class ImageFolder:
         split_seed: int = 0,
         on_error: OnError = "raise",
         labels_are_true: bool = False,
+        layout: Form = "auto",
+        gray_bits: int = 16,
     ) -> None:
-        check_fraction(test_fraction)
+        check_split(test_fraction, split_seed)
+        if not isinstance(labels_are_true, bool):
+            raise InputError(
+                f"dataset.source.labels_are_true must be true or false, got {labels_are_true}"
+            )
         self.data_dir = Path(data_dir).expanduser()
-        self.decoder = Decoder(image_size, channels)
+        self.decoder = Decoder(image_size, channels, gray_bits)
         self.test_fraction = test_fraction
         self.split_seed = split_seed
         self.on_error = on_error
         self.labels_are_true = labels_are_true
+        self.layout: Form = layout
+        self._told = False  # a Trainer has the source prepared again
 
     def prepare(self) -> None:
-        """Decode the folder into its cache.
+        """Decode the folder into its cache; tell what is left out.
 
         Raises:
-            InputError: the folder is missing, has one class, an empty class, a test class that
-                training lacks, or an unreadable image.
+            InputError: the folder is missing, neither splits nor classes, has one class, an empty
+                class, a test class that training lacks, or an unreadable image.
         """
-        for images in self._splits()[1].values():
+        contents = self._contents()
+        for notice in () if self._told else contents.notices:
+            warnings.warn(notice, stacklevel=2)
+        self._told = True
+        for images in contents.splits.values():
             images.store()
 
     def load(self) -> ImageData:
@@ -70,56 +105,47 @@ class ImageFolder:
         Raises:
             InputError: as `prepare`.
         """
-        classes, cached = self._splits()
-        splits = {name: images.load() for name, images in cached.items()}
+        contents = self._contents()
+        classes = contents.classes
+        splits = {name: images.load() for name, images in contents.splits.items()}
         train = splits.pop("train")
         counts = np.bincount(train.labels.numpy(), minlength=len(classes))
         if counts.min() == 0:
             name = classes[int(counts.argmin())]
             raise InputError(f"class '{name}' in {self.data_dir} has no readable image ({KEY})")
-        if not splits:
+        if not splits and self.test_fraction > 0:
             train, splits["test"] = self._divide(train)
         return ImageData(self.name, classes, train, splits, self.labels_are_true)
 
-    def _splits(self) -> tuple[tuple[str, ...], dict[str, CachedImages]]:
-        """The class names and every split's images; `train` is all where there are no tests."""
-        folders = self._folders()
-        classes = tuple(_subfolders(folders["train"]))
-        if len(classes) < 2:
-            raise InputError(
-                f"{folders['train']} must hold a folder for each of at least 2 classes, "
-                f"got {len(classes)}{': ' if classes else ''}{', '.join(classes)} ({KEY})"
-            )
-        for name, folder in folders.items():
-            unknown = sorted(set(_subfolders(folder)) - set(classes))
-            if unknown:
-                raise InputError(
-                    f"class '{unknown[0]}' is in {folder}, but not in {folders['train']}: "
-                    f"{name} must have no class that train lacks ({KEY})"
-                )
-        return classes, {name: self._cached(name, at, classes) for name, at in folders.items()}
+    def _contents(self) -> Contents:
+        layout = find_layout(self.data_dir, self.layout)
+        classes = tuple(subfolders(layout.folders["train"]))
+        _check_classes(classes, layout.folders)
+        found = Found()
+        splits = {
+            name: self._cached(name, folder, classes, found)
+            for name, folder in layout.folders.items()
+        }
+        notices = [layout.notice] if layout.notice else []
+        notices += describe_left_out(self.data_dir, found)
+        return Contents(classes, splits, tuple(notices))
 
-    def _folders(self) -> dict[str, Path]:
-        """The folder of each split that the layout has."""
-        if not self.data_dir.is_dir():
-            raise InputError(f"{KEY}: there is no folder {self.data_dir}")
-        names = _subfolders(self.data_dir)
-        tests = {name: self.data_dir / name for name in TEST_FOLDERS if name in names}
-        if "train" in names and (tests or names == ["train"]):
-            return {"train": self.data_dir / "train", **tests}
-        return {"train": self.data_dir}
-
-    def _cached(self, split: str, folder: Path, classes: tuple[str, ...]) -> CachedImages:
+    def _cached(
+        self, split: str, folder: Path, classes: tuple[str, ...], left_out: Found
+    ) -> CachedImages:
+        """The images of one split; what else there is goes into `left_out`."""
+        base = folder.relative_to(self.data_dir)
+        left_out.others += [(base / name).as_posix() for name in loose_images(folder)]
+        left_out.loops += [(base / name).as_posix() for name in looping_links(folder)]
         files = []
-        for name in _subfolders(folder):
-            found = image_files(folder / name)
-            if not found:
-                raise InputError(
-                    f"class '{name}' is empty: {folder / name} holds no image "
-                    f"({' '.join(sorted(SUFFIXES))}); fill or remove it ({KEY})"
-                )
-            at = (folder / name).relative_to(self.data_dir).as_posix()
-            files += [(f"{at}/{path}", classes.index(name)) for path in found]
+        for name in subfolders(folder):
+            found = find_images(folder / name)
+            if not found.images:
+                raise InputError(_describe_empty(name, folder / name, found))
+            at = (base / name).as_posix()
+            files += [(f"{at}/{path}", classes.index(name)) for path in found.images]
+            left_out.others += [f"{at}/{path}" for path in found.others]
+            left_out.loops += [f"{at}/{path}" for path in found.loops]
         listing = make_listing(self.data_dir, files)
         return CachedImages(listing, f"{self.name}-{split}", self.decoder, self.on_error)
 
@@ -141,7 +167,25 @@ def _pick(split: Split, positions: torch.Tensor) -> Split:
     return Split(split.images[positions], split.labels[positions], chosen)
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(
-        path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+def _check_classes(classes: tuple[str, ...], folders: dict[str, Path]) -> None:
+    """Raises `InputError` where there are under two classes, or a split has others."""
+    if len(classes) < 2:
+        raise InputError(
+            f"{folders['train']} must hold a folder for each of at least 2 classes, "
+            f"got {len(classes)}{': ' if classes else ''}{', '.join(classes)} ({KEY})"
+        )
+    for name, folder in folders.items():
+        unknown = sorted(set(subfolders(folder)) - set(classes))
+        if unknown:
+            raise InputError(
+                f"class '{unknown[0]}' is in {folder}, but not in {folders['train']}: "
+                f"{name} must have no class that train lacks ({KEY})"
+            )
+
+
+def _describe_empty(name: str, folder: Path, found: Found) -> str:
+    others = f", but {first_few(found.others)}" if found.others else ""
+    return (
+        f"class '{name}' is empty: {folder} holds no image that can be read{others}"
+        f"{heic_hint(folder, found.others)}; fill or remove it ({KEY})"
     )

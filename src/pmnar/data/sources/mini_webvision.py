@@ -5,7 +5,8 @@ from pathlib import Path
 
 from pmnar.data.arrays import ImageData
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import Decoder, image_files
+from pmnar.data.sources.decode import Decoder
+from pmnar.data.sources.finding import image_files
 from pmnar.data.sources.listing import Listing, make_listing, read_lines, short_names
 from pmnar.errors import InputError
 

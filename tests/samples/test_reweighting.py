@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pmnar.errors import InputError
-from pmnar.reweighting import (
+from pmnar.samples.reweighting import (
     STARVED,
     adaptive_weights,
     balance_classes,

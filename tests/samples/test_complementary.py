@@ -8,8 +8,8 @@ import torch
 from allocations import Allocations
 from torch import Tensor, nn
 
-from pmnar import complementary
-from pmnar.complementary import PACKED_ENOUGH, PLACES, ComplementaryLabels
+from pmnar.samples import complementary
+from pmnar.samples.complementary import PACKED_ENOUGH, PLACES, ComplementaryLabels
 
 SAMPLES = 40
 PACKED_FROM_THE_START = [2, 7, 8, 9, 10, 100, 128]

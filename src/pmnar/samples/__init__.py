@@ -1,0 +1,1 @@
+"""What is decided about samples: weights, sets of labels, selections. Tensors only."""

@@ -1,0 +1,50 @@
+"""Every method found in conf/method, built from its own configuration on toy data."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from toy import COMPUTE, SHARED, TinyNet, make_setting
+
+import pmnar.tasks.command  # noqa: F401  (the resolvers that configurations need)
+from pmnar.data import NoisyDataModule
+from pmnar.methods import NoisyLabelMethod
+from pmnar.runtime.compute import Compute
+
+CONF = Path(__file__).parents[1] / "conf"
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+SHORT = {"warmup_epochs": 1}
+"""Settings of which some methods have one, so that a few epochs show all that a method does."""
+
+
+def settings_of(name: str) -> dict[str, Any]:
+    """A method's configuration as it is composed for the default data set."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"method={name}"])
+    found = OmegaConf.to_container(cfg.method, resolve=True)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
+
+
+def build(
+    name: str,
+    data: NoisyDataModule,
+    network: Callable[[], Any] = TinyNet,
+    lr: float = 0.1,
+    **changes: Any,
+) -> NoisyLabelMethod:
+    """The method, with changes of its own settings, of all methods' or of `Compute`."""
+    settings = settings_of(name)
+    settings |= {key: value for key, value in SHORT.items() if key in settings}
+    settings.pop("name")
+    compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
+    shared = {"gradient_clip": settings.pop("gradient_clip", None)}
+    shared |= {key: changes.pop(key) for key in SHARED if key in changes}
+    setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
+    method = get_class(settings.pop("_target_"))(setting, **settings | changes)
+    assert isinstance(method, NoisyLabelMethod)
+    data.train_views = method.views
+    return method

@@ -1,0 +1,245 @@
+"""What holds for every method found in conf/method (DESIGN.md's guarantees)."""
+
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lightning as L
+import pytest
+import torch
+from every import METHODS, build
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from toy import (
+    BATCH,
+    SIZE,
+    FewDigits,
+    TinyNet,
+    fit,
+    make_data,
+    same_state,
+    state,
+    train_batches,
+)
+
+from pmnar.methods.terms import sums, total
+from pmnar.networks import SmallCNN
+from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.run_folder import CHECKPOINT
+
+EPOCHS = 4
+TWO_NETWORKS = [name for name in METHODS if len(build(name, make_data()).networks) == 2]
+
+
+class Dropping(TinyNet):
+    """A network that draws numbers itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, 0.2, self.training))
+
+
+class NoNorm(nn.Module):
+    """Without BatchNorm, whose statistics are each rank's own; in 64 bits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3, dtype=torch.float64)
+        self.head = nn.Linear(8, 10, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.conv(x.double()).relu().mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_trains_every_parameter_and_records_its_losses(name: str) -> None:
+    data = make_data()
+    method = build(name, data)
+    before = state(method.networks)
+    fit(method, data, epochs=EPOCHS)
+    after = state(method.networks)
+    assert all(not torch.equal(before[k], after[k]) for k, _ in method.networks.named_parameters())
+    losses = {key: value for key, value in method.record.items() if key.startswith("loss")}
+    assert {"loss"} | {f"loss_{network}" for network in method.networks} <= set(losses)
+    assert sum(v for k, v in losses.items() if k != "loss") == pytest.approx(losses["loss"])
+
+
+# -- exact resume ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stopped_after_any_epoch_it_ends_as_unbroken(name: str, tmp_path: Path) -> None:
+    io: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
+    data = make_data()
+    whole = build(name, data, Dropping)
+    fit(whole, data, EPOCHS)
+    for epoch in range(1, EPOCHS):
+        folder = tmp_path / str(epoch)
+        fit(build(name, data, Dropping), data, epoch, [RunCheckpoint(folder)], **io)
+        again = build(name, data, Dropping)
+        fit(again, data, EPOCHS, [RunCheckpoint(folder)], folder / CHECKPOINT, **io)
+        assert same_state(state(whole), state(again)), epoch
+
+
+# -- ranks ----------------------------------------------------------------------------------------
+
+
+class Gradients(Callback):
+    """Writes each step's gradients, and in the end every buffer, in each rank."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.steps: list[Tensor] = []
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        torch.set_num_threads(1)  # Lightning gives several processes other numbers than one
+        self.steps = []
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any
+    ) -> None:
+        grads = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
+        self.steps.append(torch.cat(grads))
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        found = {"steps": self.steps, "buffers": dict(pl_module.named_buffers())}
+        torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
+
+
+@pytest.mark.ddp
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("pmnar", "co_teaching") else pytest.mark.slow)
+        for name in METHODS
+    ],
+)
+def test_ranks_gradients_are_one_process_s_and_so_are_buffers(
+    name: str, ranks: int, tmp_path: Path
+) -> None:
+    """With shares that are uneven: 51 samples in batches of 20."""
+    for world in (1, ranks):
+        data = make_data(source=FewDigits(51))
+        method = build(name, data, NoNorm, lr=0.01)
+        settings: dict[str, Any] = {}
+        if world > 1:
+            strategy = DDPStrategy(broadcast_buffers=False, start_method="fork")
+            settings = {"devices": world, "strategy": strategy}
+        fit(method, data, 2, [Gradients(tmp_path)], **settings)
+    one = torch.load(tmp_path / "1-0.pt", weights_only=True)
+    assert len(one["steps"]) == 6
+    for rank in range(ranks):
+        mine = torch.load(tmp_path / f"{ranks}-{rank}.pt", weights_only=True)
+        torch.testing.assert_close(mine["steps"], one["steps"], rtol=0, atol=1e-6)
+        for key, values in one["buffers"].items():
+            torch.testing.assert_close(mine["buffers"][key], values, rtol=0, atol=1e-6, msg=key)
+
+
+# -- two threads ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TWO_NETWORKS)
+def test_two_threads_give_what_one_gives_to_the_bit(name: str) -> None:
+    states = []
+    for two_threads in (False, True):
+        data = make_data()
+        method = build(name, data, two_threads=two_threads)
+        fit(method, data, epochs=3)
+        assert method.networks.in_threads == (two_threads and method.losses_are_apart)
+        states.append(state(method))
+    assert same_state(*states)
+
+
+@pytest.mark.parametrize("name", TWO_NETWORKS)
+def test_losses_are_apart_where_a_method_says_so(name: str) -> None:
+    """Autograd finds no path from a network's loss to the other's parameters."""
+    data = make_data()
+    method = build(name, data)
+    fit(method, data)
+    batch = next(train_batches(data, epoch=1))
+    assert batch.share is not None
+    totals = {n: total(terms, batch.share) for n, terms in method.losses(batch).items()}
+    reached = [
+        gradient is not None
+        for network, loss in totals.items()
+        for other in method.peers.values()
+        if other != network
+        for gradient in torch.autograd.grad(
+            loss, list(method.networks[other].parameters()), retain_graph=True, allow_unused=True
+        )
+    ]
+    assert any(reached) != method.losses_are_apart
+
+
+# -- compilation, and the device ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_compiled_training_is_training(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    eager = partial(torch.compile, backend="aot_eager", dynamic=False)
+    monkeypatch.setattr(torch, "compile", lambda f, **_: eager(f))
+    found = []
+    for mode in ("off", "default"):
+        data = make_data(batch_size=32)
+        method = build(name, data, lr=0.02, compile=mode)
+        fit(method, data, epochs=2)
+        found.append(state(method))
+    assert found[0].keys() == found[1].keys()
+    for key, values in found[0].items():
+        torch.testing.assert_close(found[1][key], values, rtol=1e-3, atol=1e-4, msg=key)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_on_cuda_mixes_no_devices_and_reads_no_value(name: str) -> None:
+    """Without a GPU: tensors that know their device and nothing else.
+
+    In a process of its own, as several such modes one after the other corrupt PyTorch's heap.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as children:
+        assert children.submit(_step_on_cuda, name).result(timeout=120) == {"cuda"}
+
+
+def _step_on_cuda(name: str) -> set[str]:
+    """The devices that losses end on; backward is left out: its threads want a real device."""
+    data = make_data()
+    build(name, data)  # which names the views
+    batch = next(train_batches(data))
+    share = batch.share
+    assert share is not None
+    # Generators' states are values, which such tensors lack.
+    with (
+        patch("pmnar.methods.base._build", lambda setting, _: setting.network()),
+        patch("pmnar.methods.networks.generators", tuple),
+        FakeTensorMode(),
+    ):
+        with torch.device("cuda"):
+            labels = torch.empty(SIZE, dtype=torch.int64)
+            method = build(name, data, partial(SmallCNN, 10, width=4), labels=labels)
+            moved = batch._replace(
+                indices=torch.empty(BATCH, dtype=torch.int64),
+                labels=torch.empty(BATCH, dtype=torch.int64),
+                views=tuple(torch.empty(view.shape) for view in batch.views),
+            )
+        optimizer = method.configure_optimizers()["optimizer"]
+        found = method.losses(moved)
+        totals = [total(terms, share) for terms in found.values()]
+        assert torch.stack(totals).sum().requires_grad
+        for parameter in method.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+        method.after_step(moved)
+        method._accumulate(sums(found, share), len(moved.indices), 0)
+        return {loss.device.type for loss in totals}
+
+
+def test_a_value_that_is_read_would_be_noticed() -> None:
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        float(torch.empty(3, device="cuda").sum())
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="same device"):
+        torch.empty(3, device="cuda") + torch.empty(3)
