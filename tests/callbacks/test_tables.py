@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method
+from torch import Tensor
+from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method, make_setting
 
 from pmnar.callbacks.detection import DetectionMonitor
 from pmnar.callbacks.metrics_table import read_rows
 from pmnar.callbacks.tables import RunTables
+from pmnar.data import Batch
 from pmnar.detection import detection_metrics, read_samples
 
 
@@ -135,3 +137,28 @@ def test_a_run_that_stops_early_leaves_no_summary(tmp_path: Path) -> None:
         fit(method, data, 3, [tables, Interrupted(None)], enable_checkpointing=True)
     assert [row["epoch"] for row in read_rows(tmp_path / "metrics.csv")] == [1, 2]
     assert not (tmp_path / "summary.json").exists()
+
+
+class Opinionated(Watched):
+    """Measures the whole of p, and has an opinion of its own by it."""
+
+    def measures(self, probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        return {"p": probabilities["first"]}
+
+    def scores(self) -> dict[str, Tensor]:
+        return {"entropy": -self.measure()["p"].xlogy(self.measure()["p"]).sum(-1)}
+
+
+def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> None:
+    data = make_data()
+    method = Opinionated(make_setting(data), warmup_epochs=1)
+    data.train_views = method.views
+    index = torch.from_numpy(data.labels.index)
+    tables = RunTables(tmp_path, {}, {"true": None, "index": index, "paths": None})
+    fit(method, data, 2, [DetectionMonitor(None), tables], enable_checkpointing=True)
+    table = read_samples(tmp_path / "samples.parquet")
+    assert table.column_names[-1] == "entropy"
+    p = method.measure()["p"]
+    assert torch.equal(p.max(-1).values, method.measure()["top_first"])
+    expected = -(p * p.log()).sum(-1)
+    torch.testing.assert_close(torch.tensor(table["entropy"].to_pylist()), expected)

@@ -116,6 +116,7 @@ class RunTables(Checkpoint):
             class_names=method.class_names,
             weight=None if method.weights is None else method.weights.cpu(),
             threshold=self.threshold,
+            scores={name: score.cpu() for name, score in method.scores().items()},
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)

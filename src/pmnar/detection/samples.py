@@ -5,7 +5,7 @@ pyarrow is imported where a table is made or read: that is after training, and n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ def samples_table(
     index: Tensor | None = None,
     threshold: float = 0.5,
     images: str | None = None,
+    scores: Mapping[str, Tensor] | None = None,
 ) -> pa.Table:
     """What a run thinks of every training sample.
 
@@ -50,16 +51,18 @@ def samples_table(
         index: position in the official training set, int64 `[N]`; by default 0 to N - 1.
         threshold: a confidence below it calls a sample wrong; kept in the table's metadata.
         images: the digest of the images, kept there too.
+        scores: further columns by name, the method's own opinion of each label, `[N]`.
 
     Returns:
         Columns `index`, `path`, `given_label`, `given_name`, `true_label`, `confidence`, `weight`,
         `suggested_label`, `suggested_name`, `suggested_confidence`, `mislabelled`, `unsure` (see
-        `suspects`), in this order.
+        `suspects`), in this order, then those of `scores`.
         `path`, `true_label` and `weight` are absent where unknown. Labels are int64, confidences
         and weights float32.
 
     Raises:
         InputError: a length other than N, or a label without a name.
+        ValueError: a score has the name of another column.
     """
     import pyarrow as pa
 
@@ -80,6 +83,10 @@ def samples_table(
         "mislabelled": pa.array(suspects.mislabelled.cpu().numpy()),
         "unsure": pa.array(suspects.unsure.cpu().numpy()),
     }
+    for name, score in (scores or {}).items():
+        if name in columns:
+            raise ValueError(f"a score may not be called {name}, which is another column")
+        columns[name] = _floats(score)
     known = {name: column for name, column in columns.items() if column is not None}
     for name, column in known.items():
         if len(column) != len(given):

@@ -1,6 +1,7 @@
 """What every method of learning from wrong labels shares."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -76,6 +77,10 @@ class NoisyLabelMethod(NetworksModule):
         It is called after the last epoch too, so that what a run leaves behind describes its
         final networks.
         """
+
+    def scores(self) -> Mapping[str, Tensor]:
+        """The method's own opinion of each given label: columns `[N]` of `samples.parquet`."""
+        return {}
 
     def advice(self, epochs: int) -> str | None:
         """What to tell before a run of so many epochs, if anything."""

@@ -139,17 +139,29 @@ class NetworksModule(L.LightningModule):
             if hasattr(callback, "on_ordered_batch_end"):
                 callback.on_ordered_batch_end(self.trainer)
 
+    def measures(self, probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+        """What a method keeps of the pass of `measure` beside the rest, `[B, ...]` each by name.
+
+        Args:
+            probabilities: of each network by name, fp32 `[B, K]`.
+            batch: with the images as they are, and the given labels.
+        """
+        return {}
+
     def measure(self) -> dict[str, Tensor]:
         """Confidence and prediction of the networks on the training set as they are now.
 
         Returns:
             For each network's name: `confidence_<name>`, the probability of the given label,
             float32 `[N]`; for each output's name (with two networks `ensemble` too):
-            `prediction_<name>`, int64 `[N]`, and `top_<name>`, the prediction's probability.
+            `prediction_<name>`, int64 `[N]`, and `top_<name>`, the prediction's probability;
+            and what `measures` keeps.
             Kept until the networks are trained further.
         """
         if self.measurement is None:
-            measured = self.ordered_pass(confidence_and_prediction)
+            measured = self.ordered_pass(
+                lambda p, batch: confidence_and_prediction(p, batch) | self.measures(p, batch)
+            )
             if not measured["confidence_first"].isfinite().all():
                 raise NonFiniteLossError(self.diverged("its last step"))
             self.measurement = measured

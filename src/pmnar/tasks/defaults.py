@@ -34,8 +34,8 @@ def at_default(cfg: DictConfig) -> Node:
     default = OmegaConf.to_container(composed("config", _choices(cfg)), resolve=False)
     raw = OmegaConf.to_container(cfg, resolve=False)
     resolved = OmegaConf.to_container(cfg, resolve=True)
-    found: Node = _common(raw, default, resolved)
-    return found
+    common: Node = _common(raw, default, resolved)
+    return common
 
 
 def _choices(cfg: DictConfig) -> list[str]:
