@@ -104,7 +104,9 @@ class RunTables(Checkpoint):
 
     def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
+        # All ranks: there may be a pass in either.
         measured = {name: value.cpu() for name, value in method.measure().items()}
+        scores = {name: score.cpu() for name, score in method.scores().items()}
         if not trainer.is_global_zero:
             return
         given = method.labels.cpu()
@@ -116,7 +118,7 @@ class RunTables(Checkpoint):
             class_names=method.class_names,
             weight=None if method.weights is None else method.weights.cpu(),
             threshold=self.threshold,
-            scores={name: score.cpu() for name, score in method.scores().items()},
+            scores=scores,
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)

@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
+
 from pmnar.data.arrays import Split
 from pmnar.data.module import NoisyDataModule
 from pmnar.names import HELD_OUT
@@ -45,9 +47,12 @@ def find_shared(train: Split, tests: Mapping[str, Split]) -> dict[str, list[Shar
             places.setdefault(key, []).append((name, at))
     found: dict[str, dict[int, Shared]] = {}
     for at, key in enumerate(_keys(train) if places else ()):
-        for name, place in places.get(key, ()):
-            if bool((train.images[at] == tests[name].images[place]).all()):
-                found.setdefault(name, {}).setdefault(place, Shared(at, place))
+        # What has been found is not looked for again: many images may be one and the same.
+        for name, place in places.pop(key, ()):
+            if torch.equal(train.images[at], tests[name].images[place]):
+                found.setdefault(name, {})[place] = Shared(at, place)
+            else:
+                places.setdefault(key, []).append((name, place))
     return {name: [shared[at] for at in sorted(shared)] for name, shared in found.items()}
 
 

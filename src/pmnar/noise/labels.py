@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class NoisyLabels:
         )
         return both.part(np.argsort(index))
 
-    @property
+    @cached_property
     def digest(self) -> str | None:
         """One digest of all images that noise was put on, held out or not; None where unknown."""
         whole = self.whole().fingerprint

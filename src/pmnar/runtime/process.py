@@ -91,6 +91,13 @@ def check_temporary() -> Path:
         ) from None
 
 
+def _cores() -> int:
+    """Cores that this process may use: a container's may be fewer than the machine's."""
+    with suppress(AttributeError, OSError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def check_threads() -> None:
     """Start, for nothing, a few threads more than there are cores: libraries need as many.
 
@@ -100,7 +107,7 @@ def check_threads() -> None:
     Raises:
         InputError: this process may not start so many.
     """
-    number, done, started = (os.cpu_count() or 1) + 4, threading.Event(), list[threading.Thread]()
+    number, done, started = min(_cores(), 32) + 4, threading.Event(), list[threading.Thread]()
     try:
         for _ in range(number):
             thread = threading.Thread(target=done.wait, daemon=True)

@@ -11,7 +11,7 @@ from pmnar.methods import NoisyLabelMethod, Setting
 from pmnar.noise import Noise
 from pmnar.runtime.compute import Compute
 from pmnar.tasks.command import plain
-from pmnar.tasks.instances import instantiated
+from pmnar.tasks.instances import in_a_line, instantiated
 from pmnar.tasks.mistakes import first_line
 from pmnar.tasks.network import build_network, check_network, without_pretrained
 
@@ -27,21 +27,22 @@ def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
     """The data module; nothing is read yet."""
     noise, noise_seed = build_noise(cfg)
     dataset, views = cfg.dataset, cfg.dataset.views
-    return NoisyDataModule(
-        source=instantiated("dataset.source", plain(dataset.source)),
-        noise=noise,
-        noise_seed=noise_seed,
-        seed=cfg.seed,
-        views={
-            "weak": weak_view(views.padding, views.flip),
-            "strong": strong_view(views.padding, views.flip, views.strong, views.cutout),
-        },
-        mean=plain(dataset.mean),
-        std=plain(dataset.std),
-        train_subset=dataset.train_subset,
-        subset_seed=dataset.subset_seed,
-        **plain(cfg.data),
-    )
+    with in_a_line("data or dataset.views"):
+        return NoisyDataModule(
+            source=instantiated("dataset.source", plain(dataset.source)),
+            noise=noise,
+            noise_seed=noise_seed,
+            seed=cfg.seed,
+            views={
+                "weak": weak_view(views.padding, views.flip),
+                "strong": strong_view(views.padding, views.flip, views.strong, views.cutout),
+            },
+            mean=plain(dataset.mean),
+            std=plain(dataset.std),
+            train_subset=dataset.train_subset,
+            subset_seed=dataset.subset_seed,
+            **plain(cfg.data),
+        )
 
 
 def build_method(

@@ -42,7 +42,8 @@ def _choices(cfg: DictConfig) -> list[str]:
     """The choices of groups, as overrides; of a composed configuration those that it names."""
     groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
     if HydraConfig.initialized():
-        chosen = dict(HydraConfig.get().runtime.choices)
+        # Of compare=, a configuration beside the command's own.
+        chosen = dict(HydraConfig.get().runtime.choices) | {"method": cfg.method.get("name")}
     else:
         chosen = {group: cfg[group].get("name") for group in ("dataset", "method")}
     known = [(group, chosen[group]) for group in groups if group in chosen]

@@ -15,6 +15,7 @@ from pmnar.names import suffixes
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
+from pmnar.tasks.compute import set_up_process
 from pmnar.tasks.devices import choose_accelerator, parse_compute
 from pmnar.tasks.places import (
     LABELS,
@@ -46,6 +47,7 @@ def evaluate(cfg: DictConfig) -> Result:
     config = run_config(saved_config(checkpoint), cfg, folder)
     check_belongs(config, path, folder)
     compute = parse_compute(config)
+    set_up_process(compute.threads)
     data = load_data(config)
     check_images(checkpoint, data.labels.digest)
     warn_of_test_images(checkpoint, test_digests(data))
@@ -110,8 +112,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
         follow_moves(config, folder)
-        if (folder / LABELS).is_file():
-            config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
+        if (folder / LABELS).is_file():  # which the data's move does not move
+            config.noise = {"_target_": "pmnar.noise.OfRun", "path": str(folder)}
     return config

@@ -1,5 +1,7 @@
 """Hydra's instantiate, with errors that fit on a line."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from hydra.utils import instantiate
@@ -8,6 +10,21 @@ from pmnar.errors import InputError
 from pmnar.tasks.mistakes import first_line
 
 MISSING = "Missing mandatory value: "
+
+
+@contextmanager
+def in_a_line(key: str) -> Iterator[None]:
+    """Let what was set below `key` be refused in one line, also where it is of another type.
+
+    Raises:
+        InputError: the block's own as it is, its TypeError or ValueError with the key before it.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{key}: {first_line(error)}") from error
 
 
 def instantiated(key: str, settings: dict[str, Any], *objects: Any, **more: Any) -> Any:

@@ -16,7 +16,8 @@ from pmnar.runtime.typed import assignment, command
 SUMMARY = Path("summary.json")
 LABELS = Path("labels.npz")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
-
+MOVING = {key.rpartition(".")[2] for key in MOVABLE}
+"""Their names within a data set's source, or a noise."""
 PATHS = ("run", "resume", "runs_dir", "data_dir", *MOVABLE)
 """Keys whose value is a path: text, whatever it looks like."""
 
@@ -105,7 +106,8 @@ def move_data(config: DictConfig, old: str, new: str) -> None:
     A data set that is not below `old`, or of which nothing is at that place, is what `new` means.
     """
     for node in (config.dataset.source, config.noise):
-        for key, value in node.items():
+        for key in MOVING & node.keys():
+            value = node[key]
             if isinstance(value, str) and Path(value).is_relative_to(old):
                 node[key] = str(Path(new) / Path(value).relative_to(old))
     source, new_place = config.dataset.source, Path(new).expanduser()

@@ -25,6 +25,7 @@ from pmnar.tasks.find import MANNER
 from pmnar.tasks.mistakes import dotted_keys, nearest
 from pmnar.tasks.places import (
     MOVABLE,
+    follow_moves,
     locate,
     move_data,
     newest_whole,
@@ -73,6 +74,7 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
         config = read_config(written)
     else:
         config = saved_config(content)
+        follow_moves(config, folder)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
     done = 0 if content is None else finished_epochs(content)

@@ -148,7 +148,7 @@ def check(cfg: DictConfig) -> Compute:
     """
     compute = parse_compute(cfg)
     threshold = cfg.detection.threshold
-    if not 0 < threshold < 1:
+    if not (isinstance(threshold, int | float) and 0 < threshold < 1):
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:

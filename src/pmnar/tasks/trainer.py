@@ -19,7 +19,7 @@ from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.compute import Compute
 from pmnar.tasks.command import plain
 from pmnar.tasks.devices import build_strategy
-from pmnar.tasks.instances import instantiated
+from pmnar.tasks.instances import in_a_line, instantiated
 from pmnar.tasks.mistakes import first_line, nearest
 
 MAY_BE_SET = {"enable_model_summary": False, "log_every_n_steps": 1}
@@ -72,7 +72,8 @@ def build_trainer(
     """The Trainer, with our checkpoints, loggers and strategy."""
     settings = MAY_BE_SET | plain(cfg.trainer)
     check_keys(settings)
-    checkpoint = RunCheckpoint(folder, **plain(cfg.get("checkpoint", {})))
+    with in_a_line("checkpoint"):
+        checkpoint = RunCheckpoint(folder, **plain(cfg.get("checkpoint", {})))
     bar: list[Callback] = []
     if settings["enable_progress_bar"]:
         bar.append(ProgressBar())
