@@ -52,6 +52,8 @@ REFUSED = {
     "method.loss=hinge": "method.loss must be one of ce, nl, ml, pm, got hinge",
     "method.minimum=1.5": "method.minimum must be",
     "method.weight_balance=all": "method.weight_balance must be one of none, class, got all",
+    "dataset.mean=[0.1,0.2] dataset.std=[0.1,0.2]": "dataset.mean must have 1 values",
+    "dataset.views.padding=8": "dataset.views.padding must be less than 8",
     "detection.threshold=abc": "detection.threshold must be in (0, 1), got abc",
     "checkpoint.every=abc": "checkpoint: ",
     "data.eval_batch_size=abc": "data or dataset.views: ",

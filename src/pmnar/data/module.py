@@ -18,6 +18,7 @@ from pmnar.data.batches import (
     Gather,
     OrderedBatches,
     Request,
+    Share,
     ShuffledBatches,
     check_batch_size,
 )
@@ -118,6 +119,15 @@ class NoisyDataModule(L.LightningDataModule):
         if held_out:
             self._hold_out(given, held_out)
         self.test_names = tuple(name for name in self.splits if name != "train")
+
+    def check_views(self) -> None:
+        """Draw the views of two images, for nothing.
+
+        Raises:
+            InputError: a view, or the normalisation, does not fit them.
+        """
+        images = self.splits["train"].images[:2]
+        self.views.draw(self.train_views, images, 0, Share(self.seed, len(images)))
 
     def _hold_out(self, given: Split, size: int) -> None:
         held = choose_held_out(self.labels.given, size, self.held_out_seed)

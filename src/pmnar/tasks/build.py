@@ -80,6 +80,7 @@ def build_method(
         raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
     check_optimizer(method)
     data.train_views = method.views
+    data.check_views()
     return method
 
 

@@ -1,5 +1,6 @@
 """Test accuracy and detection again, from a run's checkpoint."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,8 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         config.trainer.devices = 1
         config.trainer.num_nodes, config.trainer.strategy = 1, "auto"
         config.logger = {"name": "none"}
+        if not sys.stdout.isatty():  # whatever reads it wants the result alone
+            config.trainer.enable_progress_bar = False
         follow_moves(config, folder)
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)

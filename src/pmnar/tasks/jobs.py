@@ -48,12 +48,12 @@ class Outcome(NamedTuple):
 
 def train_job(cfg: DictConfig) -> float | None:
     """Train, alone or as a job of a sweep; the value of `objective`, where there is one."""
+    quieten()
     hydra = HydraConfig.get()
     if hydra.mode != RunMode.MULTIRUN:
         with one_line_errors("config"):
             check_alone(hydra.runtime.choices)
             return objective_value(cfg.objective, _train(cfg).summary)
-    quieten()
     number, overrides = hydra.job.num, task_overrides()
     if is_first_process():
         say(f"job {number}: {' '.join(overrides)}")
