@@ -1,5 +1,6 @@
 """No check's verdict depends on what runs, sweeps and other tools left in the folder."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ CHECKED = ("src", "tests", "benchmarks")
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    # What a user adds to every pytest is for this one, not for the one below it.
+    plain = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    return subprocess.run(command, cwd=folder, env=plain, capture_output=True, text=True)
 
 
 @pytest.fixture
