@@ -63,11 +63,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     method.identity = identity(cfg, data)
     if advice := method.advice(cfg.trainer.max_epochs):
         rank_zero_warn(advice)
-    epochs = 0
-    if checkpoint is not None:
-        content = read_checkpoint(checkpoint)
-        check_checkpoint(content, method.identity, method.labels)
-        epochs = finished_epochs(content)
+    epochs = 0 if checkpoint is None else epochs_behind(checkpoint, method)
     if not is_first_process():
         fit_run(cfg, compute, data, method, folder or Path(cfg.runs_dir), checkpoint)
         return {}
@@ -83,6 +79,17 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     if cfg.figures:
         draw(folder, data)
     return read_summary(folder)
+
+
+def epochs_behind(checkpoint: Path, method: NoisyLabelMethod) -> int:
+    """How many epochs a checkpoint has behind it; its content is not kept while a run trains.
+
+    Raises:
+        InputError: it is not of this method, its data or its labels.
+    """
+    content = read_checkpoint(checkpoint)
+    check_checkpoint(content, method.identity, method.labels)
+    return finished_epochs(content)
 
 
 def fit_run(
