@@ -52,9 +52,11 @@ def test_it_is_finite_where_target_and_prediction_are_sure(size: float) -> None:
 
 def test_without_strength_it_is_cross_entropy() -> None:
     states = []
-    for name, settings in (("elr", {"strength": 0.0}), ("ce", {})):
+    for name in ("elr", "ce"):
         data = make_data()
-        method = build(name, data, **settings)
+        method = build(name, data)
+        if isinstance(method, ELR):
+            method.strength = 0.0
         fit(method, data, epochs=2)
         states.append(state(method.networks))
     assert same_state(*states)
@@ -152,7 +154,7 @@ class Reference:
                 label = [value / sum(both) for value in both]
             p = z[row].softmax(-1)
             ce = -sum(y * p[k].log() for k, y in enumerate(label) if y)
-            agreement = sum(target[k] * p[k].clamp(1e-4, 1 - 1e-4) for k in range(10))
+            agreement = (target * p.clamp(1e-4, 1 - 1e-4)).sum()
             strength = self.settings["strength"]
             if steps := self.settings["strength_ramp"]:
                 strength *= exp(-5 * (1 - min(self.steps, steps) / steps) ** 2)
