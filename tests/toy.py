@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import Batch, ImageData, NoisyDataModule, Split
-from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
 from pmnar.methods import PMNAR, NoisyLabelMethod, Setting
 from pmnar.methods.terms import Losses, by_name
@@ -178,7 +177,7 @@ def make_method(
     shared = {name: settings.pop(name) for name in SHARED if name in settings}
     setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
     method = Watched(setting, **{"warmup_epochs": 1, "networks": 1, **settings})
-    data.train_views = method.views
+    method.attach(data)
     return method
 
 
@@ -231,8 +230,7 @@ class Watched(PMNAR):
 
 def train_batches(data: NoisyDataModule, epoch: int = 0) -> Iterator[Batch]:
     """The batches of one epoch (0-based) as a single process gets them."""
-    size = len(data.splits["train"])
-    for request in ShuffledBatches(size, data.batch_size, data.seed, 0, 1, lambda: epoch):
+    for request in data.shuffled(lambda: epoch):
         yield data.on_after_batch_transfer(request, 0)
 
 

@@ -152,7 +152,7 @@ class Opinionated(Watched):
 def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> None:
     data = make_data()
     method = Opinionated(make_setting(data), warmup_epochs=1)
-    data.train_views = method.views
+    method.attach(data)
     index = torch.from_numpy(data.labels.index)
     tables = RunTables(tmp_path, {}, {"true": None, "index": index, "paths": None})
     fit(method, data, 2, [DetectionMonitor(None), tables], enable_checkpointing=True)

@@ -18,7 +18,7 @@ from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
-from pmnar.names import HELD_OUT
+from pmnar.names import CLEAN, HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -209,6 +209,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "images": data.labels.digest,
         "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
+        **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
         "run": str(folder),
     }
     samples = {
@@ -234,6 +235,8 @@ def announce(
     )
     say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
+    if data.uses_truth:
+        say(f"learns also from {len(data.splits[CLEAN]):,} true labels")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
         f"{parameters:,} parameters each"
