@@ -14,6 +14,7 @@ from pmnar.callbacks.metrics_table import read_rows
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import Batch
 from pmnar.detection import detection_metrics, read_samples
+from pmnar.methods.measurement import Outputs
 
 
 def run(folder: Path, name: str, epochs: int, truth_known: bool = True) -> Watched:
@@ -47,7 +48,7 @@ def test_detection_is_that_of_the_final_networks(tmp_path: Path) -> None:
     found = read_rows(tmp_path / "metrics.csv")[-1]
     true = make_data().labels.true
     assert true is not None
-    confidence = method.measure()["confidence_first"]
+    confidence = method.measure().confidence["first"]
     expected = detection_metrics(confidence, method.labels, torch.from_numpy(true))
     for name, value in expected.items():
         if name != "threshold":
@@ -105,8 +106,8 @@ def test_the_table_of_samples_describes_the_final_networks(tmp_path: Path) -> No
     measured = method.measure()
     assert columns["index"] == list(range(SIZE))
     assert columns["given_label"] == method.labels.tolist()
-    assert columns["confidence"] == measured["confidence_first"].tolist()
-    assert columns["suggested_label"] == measured["prediction_first"].tolist()
+    assert columns["confidence"] == measured.confidence["first"].tolist()
+    assert columns["suggested_label"] == measured.prediction["first"].tolist()
     weights = method.weights
     assert weights is not None
     assert columns["weight"] == weights.tolist()
@@ -142,11 +143,11 @@ def test_a_run_that_stops_early_leaves_no_summary(tmp_path: Path) -> None:
 class Opinionated(Watched):
     """Measures the whole of p, and has an opinion of its own by it."""
 
-    def measures(self, probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        return {"p": probabilities["first"]}
+    def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {"p": outputs["first"].probabilities}
 
     def scores(self) -> dict[str, Tensor]:
-        return {"entropy": -self.measure()["p"].xlogy(self.measure()["p"]).sum(-1)}
+        return {"entropy": -self.measure().kept["p"].xlogy(self.measure().kept["p"]).sum(-1)}
 
 
 def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> Non
     fit(method, data, 2, [DetectionMonitor(None), tables], enable_checkpointing=True)
     table = read_samples(tmp_path / "samples.parquet")
     assert table.column_names[-1] == "entropy"
-    p = method.measure()["p"]
-    assert torch.equal(p.max(-1).values, method.measure()["top_first"])
+    p = method.measure().kept["p"]
+    assert torch.equal(p.max(-1).values, method.measure().top["first"])
     expected = -(p * p.log()).sum(-1)
     torch.testing.assert_close(torch.tensor(table["entropy"].to_pylist()), expected)

@@ -60,7 +60,7 @@ class InStages(NoisyLabelMethod):
     def prepare_epoch(self, epoch: int) -> None:
         if epoch == 4:
             self.restart("again", self.keep)
-        confidence = self.measure()["confidence_first"]
+        confidence = self.measure().confidence["first"]
         self.trusted.copy_(confidence > confidence.median())
 
 

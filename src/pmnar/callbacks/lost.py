@@ -24,7 +24,7 @@ class LostClasses(Checkpoint):
         method = as_method(pl_module)
         if method.measurement is None:
             return
-        prediction = method.measure()["prediction_first"]
+        prediction = method.measure().prediction["first"]
         counts = class_counts(prediction, method.labels, method.num_classes)
         method.by_class |= {
             "given": counts.given,

@@ -162,7 +162,7 @@ class PMNAR(NoisyLabelMethod):
         names = tuple(self.networks) if self.discard_by == "both" else (self.discard_by,)
         everyone = torch.arange(len(self.labels), device=self.labels.device)
         for name in names:
-            prediction = measured.get(f"prediction_{name}", measured["prediction_first"])
+            prediction = measured.prediction.get(name, measured.prediction["first"])
             self.complementary.discard(everyone, prediction)
 
     def _reweight(self) -> None:
@@ -171,12 +171,12 @@ class PMNAR(NoisyLabelMethod):
             return
         measured = self.measure()
         for position, (name, giver) in enumerate(self.peers.items()):
-            confidence = measured[f"confidence_{giver}"]
+            confidence = measured.confidence[giver]
             weights = adaptive_weights(confidence, self.minimum)
             if self.weight_balance == "class":
                 weights = balance_classes(weights, self.labels, self.num_classes)
             self.sample_weights[position] = weights
-            lowest = lowest_confidence(measured[f"confidence_{name}"], self.minimum)
+            lowest = lowest_confidence(measured.confidence[name], self.minimum)
             self.record[f"min_confidence_{name}"] = float(lowest)
 
     def _record_weights(self) -> None:

@@ -59,8 +59,8 @@ def evaluate(cfg: DictConfig) -> Result:
     trainer.test(method, datamodule=data, verbose=False)
     if method.measurement is None:  # Lightning does nothing where there is nothing to test
         method.to(trainer.strategy.root_device)
-    measured = {name: values.cpu() for name, values in method.measure().items()}
-    confidence, given = measured["confidence_first"], method.labels.cpu()
+    measured, given = method.measure(), method.labels.cpu()
+    confidence, prediction = measured.confidence["first"].cpu(), measured.prediction["first"].cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
     threshold = config.detection.threshold
     found = dict(method.record)
@@ -80,7 +80,7 @@ def evaluate(cfg: DictConfig) -> Result:
             if "recall" in row
         },
         "detection": detection_metrics(confidence, given, true, threshold),
-        **find_suspects(confidence, given, measured["prediction_first"], threshold).counts,
+        **find_suspects(confidence, given, prediction, threshold).counts,
     }
 
 
