@@ -13,7 +13,7 @@ from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
-from pmnar.data.duplicates import warn_of_shared
+from pmnar.data.duplicates import warn_of_copies
 from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
@@ -67,6 +67,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     if not is_first_process():
         fit_run(cfg, compute, data, method, folder or Path(cfg.runs_dir), checkpoint)
         return {}
+    warn_of_copies(data)
     folder = folder or make_run_folder(
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
     )
@@ -186,7 +187,9 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
 
 def test_digests(data: NoisyDataModule) -> dict[str, str]:
     """What tells each test split from others; what is held out of training counts to that."""
-    return {name: data.splits[name].digest for name in data.test_names if name != HELD_OUT}
+    return {
+        name: data.splits[name].fingerprint.digest for name in data.test_names if name != HELD_OUT
+    }
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
@@ -227,7 +230,6 @@ def announce(
     """Say what is about to be trained, and where."""
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
-    warn_of_shared(data)
     say(
         f"{cfg.method.name} on {cfg.dataset.name}, "
         f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
