@@ -180,6 +180,7 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "method": cfg.method.name,
         "class_names": list(data.class_names),
         "images": data.labels.digest,
+        "decoder": data.labels.decoder,
         "test_images": test_digests(data),
         "config": plain(cfg),
     }
