@@ -110,6 +110,7 @@ def test_nothing_goes_on_with_other_images(
     assert in_one_line(command("train", *same), TOLD[kind])
     result = command("train", f"resume={made}", "trainer.max_epochs=2")
     assert in_one_line(result, TOLD[kind])
+    assert result.out == ""  # it does not say that it goes on, and then does not
     result = command("evaluate", f"run={made}", "accelerator=cpu")
     assert in_one_line(result, TOLD[kind])
     (made / "labels.npz").unlink()  # by the checkpoint alone

@@ -1,5 +1,6 @@
 """Train a method: configuration in, run folder and summary out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,19 @@ from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 Summary = dict[str, Any]
 
 
-def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None = None) -> Summary:
+def train(
+    cfg: DictConfig,
+    folder: Path | None = None,
+    checkpoint: Path | None = None,
+    said: Sequence[str] = (),
+) -> Summary:
     """Train as `cfg` says, in a new run folder or, from a checkpoint, in the run's own.
+
+    Args:
+        cfg: the configuration.
+        folder: the run's, where there is one.
+        checkpoint: what to go on from.
+        said: lines on how it goes on, once it is known that it can.
 
     Returns:
         The content of `summary.json`; on a rank other than the first, an empty dictionary.
@@ -73,7 +85,7 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     )
     with held(folder):
         prepare_folder(cfg, data, folder, checkpoint, epochs)
-        announce(cfg, data, method, folder)
+        announce(cfg, data, method, folder, said)
         fit_run(cfg, compute, data, method, folder, checkpoint)
     if not (folder / SUMMARY).is_file():
         return {}
@@ -222,13 +234,19 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "images": data.labels.digest,
     }
     tables = RunTables(folder, about, samples, threshold)
-    return [DetectionMonitor(true, threshold), LostClasses(), tables]
+    return [DetectionMonitor(true, threshold), LostClasses(cfg.method.name), tables]
 
 
 def announce(
-    cfg: DictConfig, data: NoisyDataModule, method: NoisyLabelMethod, folder: Path
+    cfg: DictConfig,
+    data: NoisyDataModule,
+    method: NoisyLabelMethod,
+    folder: Path,
+    said: Sequence[str],
 ) -> None:
-    """Say what is about to be trained, and where."""
+    """Say what is about to be trained, and where; first what was `said` of an earlier run."""
+    for line in said:
+        say(line)
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
     say(
