@@ -59,6 +59,16 @@ def test_each_class_is_warned_of_once_and_at_once(recwarn: pytest.WarningsRecord
     assert " 2: 0/" not in told[1]
 
 
+def test_the_method_is_named_where_that_is_known(recwarn: pytest.WarningsRecorder) -> None:
+    measurement = measured()
+    method = prepared(measurement)
+    measurement["prediction_first"] = torch.zeros_like(method.labels)
+    end_epoch(LostClasses("ce"), method, 2)
+    told = [str(w.message) for w in recwarn if "hardly predicts" in str(w.message)]
+    assert len(told) == 1
+    assert told[0].startswith("ce: after epoch 2 the first network hardly predicts 9 of 10 ")
+
+
 def test_without_a_pass_nothing_is_asked_for() -> None:
     method = prepared(measured())
     method.measurement = None

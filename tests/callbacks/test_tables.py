@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method, make_setting
 
 from pmnar.callbacks.detection import DetectionMonitor
-from pmnar.callbacks.metrics_table import read_rows
+from pmnar.callbacks.metrics_table import read_cells, read_rows
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import Batch
 from pmnar.detection import detection_metrics, read_samples
@@ -163,3 +164,16 @@ def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> Non
     assert torch.equal(p.max(-1).values, method.measure().top["first"])
     expected = -(p * p.log()).sum(-1)
     torch.testing.assert_close(torch.tensor(table["entropy"].to_pylist()), expected)
+
+
+def test_tables_end_with_the_run_that_goes_back_and_trains_no_more(tmp_path: Path) -> None:
+    method = run(tmp_path, "pmnar", 4)
+    whole = {name: list(read_cells(tmp_path / name)) for name in ("metrics.csv", "classes.csv")}
+    tables = RunTables(tmp_path, {}, {"true": None, "index": torch.arange(SIZE), "paths": None})
+    trainer: Any = SimpleNamespace(is_global_zero=True, max_epochs=2)
+    tables.on_load_checkpoint(trainer, method, {"epoch": 1})
+    tables.on_fit_start(trainer, method)
+    assert summary(tmp_path)["epochs"] == 2
+    for name, rows in whole.items():
+        left = [row for row in rows if int(row["epoch"]) <= 2]
+        assert list(read_cells(tmp_path / name)) == left

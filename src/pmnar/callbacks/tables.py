@@ -79,8 +79,14 @@ class RunTables(Checkpoint):
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what a run lacks that was killed between its last checkpoint and its end."""
+        """Write what a run lacks that was killed between its last checkpoint and its end.
+
+        Or one that goes back to an older checkpoint, and ends there.
+        """
         if self.rows and self.rows[-1]["epoch"] == trainer.max_epochs:
+            if trainer.is_global_zero:
+                self._metrics.cut()
+                self._classes.cut()
             self._describe(trainer, as_method(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import hydra
@@ -70,7 +70,7 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
 
 def _run_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> None:
     # A name that no other sweep has, and that every process started by this one knows.
-    os.environ[SWEEP] = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    os.environ[SWEEP] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     typed = sys.argv
     sys.argv = [*typed[:1], *for_hydra(typed[1:])]

@@ -13,6 +13,7 @@ from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.names import suffixes
+from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
@@ -50,7 +51,8 @@ def evaluate(cfg: DictConfig) -> Result:
     compute = parse_compute(config)
     set_up_process(compute.threads)
     data = load_data(config)
-    check_images(checkpoint, data.labels.digest)
+    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), data.labels.decoder)
+    check_images(checkpoint, data.labels.digest, decoder)
     warn_of_test_images(checkpoint, test_digests(data))
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data, compute, weights_follow=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pmnar.callbacks.metrics_table import read_rows
 from pmnar.errors import InputError
+from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import (
     check_images,
     check_labels,
@@ -178,6 +179,7 @@ def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Te
         found, wanted = checkpoint["pmnar"][key], run[key]
         if found != wanted:
             raise InputError(f"the checkpoint is of {key} {found}, this run of {wanted}")
-    check_images(checkpoint, run.get("images"))
+    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), run.get("decoder"))
+    check_images(checkpoint, run.get("images"), decoder)
     warn_of_test_images(checkpoint, run.get("test_images", {}))
     check_labels(checkpoint, labels)
