@@ -1,7 +1,7 @@
 """What PMNAR and its switches give where there are few images: one command, one table.
 
     python -m benchmarks.small_data --part table --out benchmarks/results/small_data
-    python -m benchmarks.small_data --part switches --seeds 1 --share 1/2   # two processes: 1/2, 2/2
+    python -m benchmarks.small_data --part switches --seeds 1 --share 1/2    # and 2/2 beside it
 
 A contestant is a method and changes of it: `pmnar+weights=relative+normalise=mean`. Each run that
 ends is a line of NAME.jsonl; what is there is not run again, and NAME.md is the table of all.
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--rows", default="", help="only rows whose name has one of these in it")
     parser.add_argument("--share", default="1/1", help="which of how many processes this one is")
     parser.add_argument("--spare", type=int, default=0, help="test on spare training images")
-    parser.add_argument("--data", default="../shared/data", help="data_dir")
+    parser.add_argument("--data", default="data", help="data_dir")
     args = parser.parse_args()
     stored = args.out.with_suffix(".jsonl")
     stored.parent.mkdir(parents=True, exist_ok=True)
