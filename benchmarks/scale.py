@@ -132,11 +132,11 @@ def bookkeep(case: Case, rank: int, epochs: int) -> Result:
         with timed("exchange", seconds):
             for rows in results.values():
                 exchange_blocks(rows, blocks)
-        method.measurement = Measurement.of(results)
+        method.measurement = measured = Measurement.of(results)
         with timed("store", seconds):
-            method._shrink_store()
+            method._shrink_store(measured)
         with timed("weights", seconds):
-            method._reweight()
+            method._reweight(measured)
         with timed("size of the store", seconds):
             store.mean_size()
         with timed("class means", seconds):

@@ -62,7 +62,7 @@ def test_each_class_is_warned_of_once_and_at_once(recwarn: pytest.WarningsRecord
 def test_the_method_is_named_where_that_is_known(recwarn: pytest.WarningsRecorder) -> None:
     measurement = measured()
     method = prepared(measurement)
-    measurement["prediction_first"] = torch.zeros_like(method.labels)
+    measurement.prediction["first"] = torch.zeros_like(method.labels)
     end_epoch(LostClasses("ce"), method, 2)
     told = [str(w.message) for w in recwarn if "hardly predicts" in str(w.message)]
     assert len(told) == 1

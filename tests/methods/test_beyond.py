@@ -163,7 +163,7 @@ def test_weights_are_of_freed_confidences() -> None:
     assert prior is not None
     for position, giver in enumerate((1, 0)):
         p = method.ordered_pass(
-            lambda p, _: {"p": list(p.values())[giver].clone()}  # noqa: B023
+            lambda said, _: {"p": list(said.values())[giver].probabilities}  # noqa: B023
         )["p"]
         freed = prior.debiased(p, giver).gather(1, method.labels[:, None]).squeeze(1)
         EXACT(method.sample_weights[position], freed - freed.min())
@@ -194,8 +194,10 @@ def test_the_pass_gives_the_mean_of_both_networks() -> None:
     data = make_data()
     method = make_method(data, weights="relative", **TWO)
     fit(method, data, epochs=2)
-    p = method.ordered_pass(lambda p, _: {"p": (p["first"] + p["second"]) / 2})["p"]
-    EXACT(method.measure()["mean"], p)
+    p = method.ordered_pass(
+        lambda said, _: {"p": (said["first"].probabilities + said["second"].probabilities) / 2}
+    )["p"]
+    EXACT(method.measure().kept["mean"], p)
 
 
 # -- when it begins -------------------------------------------------------------------------------
@@ -209,13 +211,8 @@ def test_reweighting_waits_until_predictions_agree(networks: int) -> None:
     known, unsure = torch.arange(SIZE) % 10, torch.arange(SIZE) // 6
 
     def prepare(epoch: int, first: Tensor, second: Tensor) -> bool:
-        method.measurement = replace(
-            measured(), prediction=measured().prediction | {"first": first}
-        )
-        if networks == 2:
-            method.measurement["prediction_second"] = second
-        else:
-            method.measurement.pop("prediction_second")
+        said = {"first": first} | ({"second": second} if networks == 2 else {})
+        method.measurement = replace(measured(), prediction=said)
         method.prepare_epoch(epoch)
         return not torch.equal(sets(method), full)
 

@@ -2,7 +2,10 @@
 
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.mixup import MixUp
+from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
+from pmnar.methods.truncated_gce import TruncatedGCE
 
-__all__ = ["PMNAR", "CoTeaching", "NoisyLabelMethod", "Setting"]
+__all__ = ["PMNAR", "CoTeaching", "MixUp", "NoisyLabelMethod", "Plain", "Setting", "TruncatedGCE"]

@@ -131,7 +131,8 @@ class NoisyLabelMethod(NetworksModule):
             for name, network in self.networks.items()
         ]
         claimed = {id(parameter) for group in groups for parameter in group["params"]}
-        unclaimed = [n for n, p in self.named_parameters() if id(p) not in claimed]
+        trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        unclaimed = [n for n, p in trained if id(p) not in claimed]
         if unclaimed:
             raise ValueError(f"no parameter group trains {', '.join(unclaimed)}")
         optimizer = self._setting.optimizer(groups)
@@ -142,7 +143,8 @@ class NoisyLabelMethod(NetworksModule):
     def setup(self, stage: str) -> None:
         """Choose how to compute on the device that the networks are about to move to."""
         super().setup(stage)
-        self.networks.apart = self.losses_are_apart
+        for networks in self.all_networks:
+            networks.apart = self.losses_are_apart
         if self._has_streams:  # whose lengths, and so the number of steps, change between epochs
             self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 

@@ -70,15 +70,21 @@ class NetworksModule(L.LightningModule):
         """`cpu` or `cuda`: where the networks are, or are about to move to."""
         return str(self.trainer.strategy.root_device.type)
 
+    @property
+    def all_networks(self) -> list[Networks]:
+        """The networks, and what else there is like them: their averages."""
+        return [module for module in self.modules() if isinstance(module, Networks)]
+
     def setup(self, stage: str) -> None:
         """Choose how to compute on the device that the networks are about to move to."""
         compute, kind = self.compute, self.device_type
         layout = kind == "cuda" if compute.channels_last == "auto" else bool(compute.channels_last)
-        self.networks.lay_out(layout)
-        self.networks.compile_by(compute.compile, kind)
         suffice = 2 * torch.get_num_threads() <= facts.THREADS
         wanted = suffice if compute.two_threads is None else compute.two_threads
-        self.networks.two_threads = wanted and kind == "cpu" and self.trainer.world_size == 1
+        for networks in self.all_networks:
+            networks.lay_out(layout)
+            networks.compile_by(compute.compile, kind)
+            networks.two_threads = wanted and kind == "cpu" and self.trainer.world_size == 1
 
     def on_fit_start(self) -> None:
         """Refuse layers that something else has put into the networks' place."""
