@@ -16,6 +16,7 @@ from pmnar.runtime.terminal import lost_output, steady_output
 from pmnar.tasks import command
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
+from pmnar.tasks.moved import check_typed
 from pmnar.tasks.sweep import end_sweep
 
 # Before PyTorch is loaded, in the processes that a launcher starts, too.
@@ -69,6 +70,8 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
 
 
 def _run_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> None:
+    if config_name == "config":
+        check_typed(sys.argv[1:])
     # A name that no other sweep has, and that every process started by this one knows.
     os.environ[SWEEP] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)

@@ -41,8 +41,11 @@ def at_default(cfg: DictConfig) -> Node:
 
 
 def _choices(cfg: DictConfig) -> list[str]:
-    """The choices of groups, as overrides; of a composed configuration those that it names."""
-    groups = [path.name for path in config_dir().iterdir() if path.is_dir()]
+    """The choices of groups, as overrides; of a composed configuration those that it names.
+
+    The recipe follows from the others.
+    """
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} - {"recipe"}
     if HydraConfig.initialized():
         # Of compare=, a configuration beside the command's own.
         chosen = dict(HydraConfig.get().runtime.choices) | {"method": cfg.method.get("name")}

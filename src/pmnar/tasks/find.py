@@ -11,6 +11,7 @@ from pmnar.noise import NoisyLabels
 from pmnar.noise.fingerprint import check_unchanged
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.tasks.defaults import at_default, filled_in
+from pmnar.tasks.moved import under_new_keys
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 
 MANNER = (
@@ -86,12 +87,12 @@ def check_same_images(run: Path, labels: NoisyLabels) -> None:
 
 
 def relevant(text: str) -> Any:
-    """What a `config.yaml` holds, without `IRRELEVANT`; None where it cannot be read."""
+    """What a `config.yaml` holds under the keys of now, without `IRRELEVANT`; or None."""
     try:
         found = yaml.load(text, LOADER)
     except yaml.YAMLError:
         return None
-    return without_irrelevant(found)
+    return without_irrelevant(under_new_keys(found))
 
 
 def without_irrelevant(found: Any) -> Any:

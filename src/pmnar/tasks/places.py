@@ -12,6 +12,8 @@ from pmnar.errors import InputError
 from pmnar.runtime.checkpoint import read_checkpoint
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.runtime.typed import assignment, command
+from pmnar.tasks.command import plain
+from pmnar.tasks.moved import under_new_keys
 
 SUMMARY = Path("summary.json")
 LABELS = Path("labels.npz")
@@ -39,13 +41,13 @@ def check_paths(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 
 def read_config(path: Path) -> DictConfig:
-    """A run's `config.yaml`.
+    """A run's `config.yaml`, under the keys of now.
 
     Raises:
         InputError: it cannot be read as one.
     """
     try:
-        config = OmegaConf.load(path)
+        config = OmegaConf.create(under_new_keys(plain(OmegaConf.load(path))))
     except Exception as error:  # the YAML reader has errors of its own, without types
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if not isinstance(config, DictConfig) or "trainer" not in config:
@@ -131,11 +133,11 @@ def follow_moves(config: DictConfig, folder: Path) -> None:
 
 
 def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
-    """The configuration that the checkpoint was made with."""
+    """The configuration that the checkpoint was made with, under the keys of now."""
     if "config" not in checkpoint["pmnar"]:
         raise InputError("the checkpoint holds no configuration: it was not made by a task")
-    config: DictConfig = OmegaConf.create(checkpoint["pmnar"]["config"])
-    return config
+    config = OmegaConf.create(checkpoint["pmnar"]["config"])
+    return OmegaConf.create(under_new_keys(plain(config)))
 
 
 def read_summary(run: Path) -> dict[str, Any]:
