@@ -143,7 +143,7 @@ def overrides(job: Job, data_dir: str) -> list[str]:
         f"seed={job.seed}",
         f"dataset.subset_seed={job.seed}",
         f"dataset.recipe.max_epochs={epochs}",
-        f"dataset.recipe.warmup_epochs={row.warmup}",
+        f"method.warmup_epochs={row.warmup}",
         f"data_dir={data_dir}",
         f"method={method}",
         *(f"method.{change}" for change in changes),
