@@ -176,8 +176,9 @@ def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
     """The configuration that the checkpoint was made with, under the keys of now."""
     if "config" not in checkpoint["pmnar"]:
         raise InputError("the checkpoint holds no configuration: it was not made by a task")
-    config = OmegaConf.create(checkpoint["pmnar"]["config"])
-    return OmegaConf.create(under_new_keys(plain(config)))
+    config = plain(OmegaConf.create(checkpoint["pmnar"]["config"]))
+    now: DictConfig = OmegaConf.create(under_new_keys(config))
+    return now
 
 
 def read_summary(run: Path) -> dict[str, Any]:
