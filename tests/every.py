@@ -29,6 +29,11 @@ def settings_of(name: str) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
+def warm_up(name: str, epochs: int = 1) -> tuple[str, ...]:
+    """The override for a warm-up of so many epochs, of a method that has one."""
+    return tuple(f"method.{key}={epochs}" for key in SHORT if key in settings_of(name))
+
+
 def build(
     name: str,
     data: NoisyDataModule,
@@ -46,5 +51,5 @@ def build(
     setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
     method = get_class(settings.pop("_target_"))(setting, **settings | changes)
     assert isinstance(method, NoisyLabelMethod)
-    data.train_views = method.views
+    method.attach(data)
     return method

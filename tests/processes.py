@@ -24,7 +24,7 @@ SHORT = (
     "dataset.recipe.max_epochs=4",
     "dataset.recipe.milestones=[3]",
     "scheduler=multistep",
-    "dataset.recipe.warmup_epochs=1",
+    "method.warmup_epochs=1",
 )
 """Four epochs on 200 digits."""
 

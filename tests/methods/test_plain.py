@@ -10,6 +10,7 @@ from toy import fit, make_data, make_setting, train_batches
 from pmnar.errors import InputError
 from pmnar.losses import generalised_cross_entropy
 from pmnar.methods import MixUp, Plain, TruncatedGCE
+from pmnar.methods.measurement import Measurement
 from pmnar.methods.mixing import Mixing
 from pmnar.methods.plain import LOSSES
 
@@ -81,7 +82,7 @@ def test_pruning_leaves_out_unlikely_labels_and_takes_them_back() -> None:
     kept = []
     for epoch in range(1, 6):
         confidence = torch.rand(60, generator=torch.Generator().manual_seed(epoch))
-        method.measurement = {"confidence_first": confidence}
+        method.measurement = Measurement({"first": confidence}, {}, {}, {})
         method.prepare_epoch(epoch)
         kept.append(method.kept.clone())
         if epoch in (3, 5):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from every import warm_up
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -27,9 +28,10 @@ SHORT = (
     "dataset.recipe.max_epochs=3",
     "dataset.recipe.milestones=[2]",
     "scheduler=multistep",
-    "dataset.recipe.warmup_epochs=1",
 )
 """Three epochs on 200 digits, a second and a half."""
+WARM_UP = "method.warmup_epochs=1"
+"""Of PMNAR and what inherits from it."""
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +80,8 @@ def short_run(run: Callable[..., Path]) -> Callable[..., Path]:
     """`run` of three epochs on 200 digits."""
 
     def start(*overrides: str) -> Path:
-        return run(*SHORT, *overrides)
+        chosen = [text.partition("=")[2] for text in overrides if text.startswith("method=")]
+        return run(*SHORT, *warm_up((chosen or ["pmnar"])[-1]), *overrides)
 
     return start
 
@@ -86,7 +89,7 @@ def short_run(run: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture
 def short() -> tuple[str, ...]:
     """The overrides of a quiet run of three epochs on 200 digits."""
-    return (*QUIET, *SHORT)
+    return (*QUIET, *SHORT, WARM_UP)
 
 
 @pytest.fixture

@@ -129,10 +129,28 @@ def test_network_of_the_command_line_beats_the_data_sets(composed: Composed, fir
 
 
 def test_recipe_changes_reach_all_that_follow_it(composed: Composed) -> None:
-    cfg = composed("dataset.recipe.beta=0.25", "dataset.recipe.learning_rate=0.1")
-    assert (cfg.method.beta, cfg.optimizer.lr) == (0.25, 0.1)
+    cfg = composed("dataset.recipe.batch_size=25", "dataset.recipe.learning_rate=0.1")
+    assert (cfg.data.batch_size, cfg.optimizer.lr) == (25, 0.1)
     cosine = composed("scheduler=cosine", "dataset.recipe.max_epochs=7")
     assert (cosine.scheduler.T_max, cosine.trainer.max_epochs) == (7, 7)
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_pmnars_relatives_have_its_warm_up_and_their_own_beta(
+    composed: Composed, dataset: str
+) -> None:
+    warmup, beta, *_ = RECIPES.get(dataset, (10, 1.0))
+    for name in ABLATIONS:
+        method = resolved(composed, f"dataset={dataset}", f"method={name}").method
+        assert method.warmup_epochs == warmup, name
+        assert method.beta == (beta if name == "pmnar" else 0.0), name
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_what_is_typed_beats_the_papers(composed: Composed, order: slice) -> None:
+    typed = ["method.beta=2", "method=pmnar", "dataset=cifar100", "method.warmup_epochs=3"]
+    method = composed(*typed[order]).method
+    assert (method.beta, method.warmup_epochs) == (2, 3)
 
 
 def test_mistyped_key_is_refused(composed: Composed) -> None:

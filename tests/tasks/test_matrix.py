@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from every import METHODS
+from every import METHODS, warm_up
 
 NETWORKS = {
     "small_cnn": ("network.width=8",),
@@ -20,10 +20,6 @@ def test_one_batch(method: str, network: str, run: Callable[..., Path]) -> None:
         pytest.importorskip("timm")
     folder = run(
         *(f"method={method}", f"network={network}", *NETWORKS[network]),
-        *(
-            "trainer.fast_dev_run=true",
-            "dataset.train_subset=100",
-            "dataset.recipe.warmup_epochs=0",
-        ),
+        *("trainer.fast_dev_run=true", "dataset.train_subset=100", *warm_up(method, 0)),
     )
     assert (folder / "samples.parquet").is_file()

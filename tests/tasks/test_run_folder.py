@@ -220,7 +220,7 @@ def test_untrusted_labels_leave_unknown_values_absent(
         "network.width=8",
         "data.batch_size=10",
         "trainer.max_epochs=2",
-        "dataset.recipe.warmup_epochs=1",
+        "method.warmup_epochs=1",
         "figures=true",
     )
     assert "\nclasses  3: class0 (10), class1 (10), class2 (10)\n" in capsys.readouterr().out

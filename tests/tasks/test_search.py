@@ -28,7 +28,7 @@ def search(command: Command, short: Short, runs: Path) -> Command:
     """`search(*overrides)` runs three short trials below `runs` in this process."""
 
     def call(*overrides: str) -> Result:
-        free = (each for each in short if not each.startswith("dataset.recipe.warmup_epochs"))
+        free = (each for each in short if not each.startswith("method.warmup_epochs"))
         return command("train", "-m", *free, *SEARCH, WARMUP, f"runs_dir={runs}", *overrides)
 
     return call

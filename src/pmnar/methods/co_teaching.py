@@ -62,6 +62,13 @@ class CoTeaching(NoisyLabelMethod):
         self.forget_rate, self.gradual_epochs = forget_rate, gradual_epochs
         self.exponent = exponent
 
+    def advice(self, epochs: int) -> str:
+        """What the method takes for the noise rate: it is told, and cannot find out."""
+        return (
+            f"Co-teaching leaves {self.forget_rate:.1%} of each batch out in the end, which should "
+            "be the share of wrong labels: method.forget_rate sets it"
+        )
+
     @property
     def keep(self) -> float:
         """The share of a batch that is trained on in this epoch, in (0, 1]; all in the first."""

@@ -74,7 +74,7 @@ class TruncatedGCE(NoisyLabelMethod):
         """Every so many epochs after the first pruning: keep what is likely enough now."""
         since = epoch - 1 - self.warmup_epochs
         if since >= 0 and since % self.prune_every == 0:
-            self.kept.copy_(self.measure()["confidence_first"] > self.threshold)
+            self.kept.copy_(self.measure().confidence["first"] > self.threshold)
         self.record["kept"] = float(self.kept.double().mean())
 
     def scores(self) -> dict[str, Tensor]:

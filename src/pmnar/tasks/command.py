@@ -26,9 +26,17 @@ def _gpus(accelerator: str, devices: Any) -> Any:
     return None if accelerator == "cpu" else devices
 
 
-# Arithmetic that configurations cannot do themselves.
+def _choices() -> str:
+    """A line for each group that is chosen from, with its choices, as `--help` shows them."""
+    groups = [path for path in config_dir().iterdir() if path.is_dir() and path.name != "recipe"]
+    lines = {path.name: sorted(each.stem for each in path.glob("[!_]*.yaml")) for path in groups}
+    return "\n".join(f"{group}: {', '.join(lines[group])}" for group in sorted(lines))
+
+
+# What configurations cannot do themselves.
 OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
 OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
+OmegaConf.register_new_resolver("choices", _choices, replace=True)
 
 
 def config_dir() -> Path:

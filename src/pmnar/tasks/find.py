@@ -11,6 +11,7 @@ from pmnar.noise import NoisyLabels
 from pmnar.noise.fingerprint import check_unchanged
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
 from pmnar.tasks.defaults import at_default, filled_in
+from pmnar.tasks.moved import under_new_keys
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 
 MANNER = (
@@ -58,17 +59,15 @@ def without_epochs(found: Any) -> Any:
     return found | {"trainer": trainer}
 
 
-def finished_run(cfg: DictConfig) -> Path | None:
-    """The newest finished run of this configuration."""
-    runs = [run for run in matching_runs(cfg) if is_finished(run, cfg)]
-    return runs[-1] if runs else None
+def earlier_run(cfg: DictConfig) -> Path | None:
+    """The newest finished run of this configuration.
 
-
-def unfinished_run(cfg: DictConfig) -> Path | None:
-    """The newest run of this configuration that has a checkpoint to go on from, and no end."""
-    runs = [run for run in matching_runs(cfg) if not is_finished(run, cfg)]
-    runs = [run for run in runs if (run / CHECKPOINT).is_file()]
-    return runs[-1] if runs else None
+    Where there is none, the newest that has a checkpoint to go on from.
+    """
+    runs = matching_runs(cfg)
+    finished = [run for run in runs if is_finished(run, cfg)]
+    begun = [run for run in runs if (run / CHECKPOINT).is_file()]
+    return next(reversed(finished or begun), None)
 
 
 def is_finished(run: Path, cfg: DictConfig) -> bool:
@@ -88,12 +87,12 @@ def check_same_images(run: Path, labels: NoisyLabels) -> None:
 
 
 def relevant(text: str) -> Any:
-    """What a `config.yaml` holds, without `IRRELEVANT`; None where it cannot be read."""
+    """What a `config.yaml` holds under the keys of now, without `IRRELEVANT`; or None."""
     try:
         found = yaml.load(text, LOADER)
     except yaml.YAMLError:
         return None
-    return without_irrelevant(found)
+    return without_irrelevant(under_new_keys(found))
 
 
 def without_irrelevant(found: Any) -> Any:
