@@ -90,6 +90,7 @@ def test_decoupling_trains_where_predictions_differ(monkeypatch: pytest.MonkeyPa
     assert 2 <= len(differ) < 18
     expected = [float(loss[differ].sum()) / 18 for loss in losses]
     assert means(method, batch) == pytest.approx(expected)
+    assert isinstance(method, Decoupling)
     method.least_share = 1e-9
     expected = [float(loss[differ].mean()) for loss in losses]
     assert means(method, batch) == pytest.approx(expected)

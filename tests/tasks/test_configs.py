@@ -145,8 +145,7 @@ def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
         optimizer=instantiate(cfg.optimizer),
         scheduler=instantiate(cfg.scheduler),
     )
-    settings = OmegaConf.to_container(cfg.method)
-    assert isinstance(settings, dict)
+    settings = {str(key): value for key, value in cfg.method.items()}
     for key in ("name", "gradient_clip"):
         settings.pop(key)
     method = get_class(settings.pop("_target_"))(setting, **settings)
