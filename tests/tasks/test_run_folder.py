@@ -142,6 +142,7 @@ def test_samples_agree_with_the_summary(short_run: Run) -> None:
     assert table.column_names == [
         *("index", "given_label", "given_name", "true_label", "confidence", "weight"),
         *("suggested_label", "suggested_name", "suggested_confidence", "mislabelled", "unsure"),
+        *("margin", "recent_confidence"),
     ]
     column = {name: table[name].to_numpy() for name in table.column_names}
     assert len(table) == 200

@@ -100,6 +100,11 @@ class NoisyLabelMethod(NetworksModule):
         return None
 
     @property
+    def remedy(self) -> str:
+        """What to try where a run ends with classes that it has stopped predicting."""
+        return "more epochs, a lower optimizer.lr, or compare=ce to see what plain training gives"
+
+    @property
     def weights(self) -> Tensor | None:
         """The first network's sample weights `[N]`, for methods that have such."""
         return None

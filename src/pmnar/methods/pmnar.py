@@ -117,6 +117,17 @@ class PMNAR(NoisyLabelMethod):
             "run whose learning rate comes down too"
         )
 
+    @property
+    def remedy(self) -> str:
+        """A longer warm-up, where reweighting may have come too early."""
+        if not self.reweight:
+            return super().remedy
+        return (
+            f"a longer warm-up (method.warmup_epochs={2 * max(self.warmup_epochs, 1)} with twice "
+            "the epochs), method.weight_balance=class, or compare=ce to see what plain training "
+            "gives"
+        )
+
     def scores(self) -> Mapping[str, Tensor]:
         """`margin`, averaged over the forwards of training; `recent_confidence`.
 
