@@ -104,7 +104,7 @@ def fit_run(
     ending = Ending(folder, cfg.trainer.max_epochs)
     callbacks = [
         *ending.callbacks,
-        SetUpProcess(cfg.threads),
+        SetUpProcess(compute.threads),
         SayCompute(),
         *run_callbacks(cfg, data, folder),
     ]
