@@ -142,7 +142,7 @@ def known_keys(config_name: str) -> list[str]:
 
 
 def dotted_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every key of nested dictionaries, such as `method.beta`, and the groups."""
+    """Every key of nested dictionaries, such as `noise.rate`, and the groups."""
     if not isinstance(node, dict):
         return []
     below = [key for name in node for key in dotted_keys(node[name], f"{prefix}{name}.")]

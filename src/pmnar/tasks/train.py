@@ -207,7 +207,6 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "samples": len(labels.given),
         "class_names": list(data.class_names),
         "images": data.labels.digest,
-        "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         "run": str(folder),
     }
