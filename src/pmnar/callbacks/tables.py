@@ -168,6 +168,7 @@ class RunTables(Checkpoint):
             "recall_per_class": self._classes.summaries("recall", method.class_names),
             "weight_per_class": self._classes.summaries("weight", method.class_names),
             "epochs": int(last["epoch"]),
+            "events": dict(method.events()),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
             "compute": {

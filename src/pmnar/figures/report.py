@@ -20,7 +20,7 @@ from pmnar.figures.page import (
     table,
     text_of,
 )
-from pmnar.figures.tables import Summary, lookup, read_summary
+from pmnar.figures.tables import Summary, events_of, lookup, read_summary
 from pmnar.files import write_text
 from pmnar.health import is_healthy, makes_labels_worse
 from pmnar.names import HELD_OUT
@@ -172,7 +172,7 @@ def _what(summary: Summary) -> list[str]:
         ("label noise", _noise(summary)),
         ("method", text_of(lookup(summary, "method"))),
         ("epochs", text_of(lookup(summary, "epochs"))),
-        ("warm-up epochs", text_of(lookup(summary, "warmup_epochs"))),
+        *((name, f"after epoch {epoch}") for name, epoch in events_of(summary).items() if epoch),
         ("seed", text_of(lookup(summary, "seed"))),
         ("time", ", ".join(seconds) or UNKNOWN),
         ("versions", text_of(lookup(summary, "versions"))),

@@ -99,6 +99,10 @@ class NoisyLabelMethod(NetworksModule):
         """What to tell before a run of so many epochs, if anything."""
         return None
 
+    def events(self) -> Mapping[str, int]:
+        """What figures mark on curves over epochs, by name, and after which epoch (1-based)."""
+        return {}
+
     @property
     def remedy(self) -> str:
         """What to try where a run ends with classes that it has stopped predicting."""

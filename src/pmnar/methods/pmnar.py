@@ -106,9 +106,13 @@ class PMNAR(NoisyLabelMethod):
         """Weights `[N]` of the first network's losses; None without reweighting."""
         return self.sample_weights[0] if self.reweight else None
 
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up, of a method that has one."""
+        return {"warm-up ends": self.warmup_epochs} if self._weighs else {}
+
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up, where that matters."""
-        if self.warmup_epochs < epochs or not self._weighs:
+        if not self._weighs or self.warmup_epochs < epochs:
             return None
         return (
             f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "

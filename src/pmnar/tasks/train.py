@@ -117,7 +117,7 @@ def fit_run(
     ending = Ending(folder, cfg.trainer.max_epochs)
     callbacks = [
         *ending.callbacks,
-        SetUpProcess(cfg.threads),
+        SetUpProcess(compute.threads),
         SayCompute(),
         *run_callbacks(cfg, data, folder),
     ]
@@ -224,7 +224,6 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "samples": len(labels.given),
         "class_names": list(data.class_names),
         "images": data.labels.digest,
-        "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
         "run": str(folder),
