@@ -163,7 +163,7 @@ def _has_deep_colours(image: Image.Image) -> bool:
 def _colour_peak(image: Image.Image) -> int:
     """The greatest value that a colour of so many upper 8 bits can have had in 16."""
     tops = zip(image.getbands(), image.split(), strict=True)
-    return 256 * max(int(np.max(band)) for name, band in tops if name != "A") + 255
+    return 256 * max(int(np.asarray(band).max()) for name, band in tops if name != "A") + 255
 
 
 def _eight_bit(image: Image.Image, bits: int) -> tuple[Image.Image, int]:
