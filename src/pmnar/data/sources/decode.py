@@ -153,7 +153,7 @@ def _has_deep_colours(image: Image.Image) -> bool:
     """
     if image.mode.startswith("I"):
         return False
-    stored = [(tile[0], tile[3]) for tile in image.tile]
+    stored = [(tile[0], tile[3]) for tile in getattr(image, "tile", ())]
     return any(
         ";16" in str(args) or (codec == "ppm" and isinstance(args, tuple) and args[1] > 255)
         for codec, args in stored
