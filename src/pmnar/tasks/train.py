@@ -33,6 +33,7 @@ from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
+from pmnar.tasks.rehearsal import check_writers, rehearse
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -137,6 +138,7 @@ def prepare_folder(
     back to a checkpoint, with so many `epochs` behind it, before its end.
     """
     remove_leftovers(folder)
+    rehearse(folder, len(data.labels.given), cfg.figures)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
     if checkpoint is not None:
@@ -173,6 +175,7 @@ def check(cfg: DictConfig) -> Compute:
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
+    check_writers(cfg.figures)
     check_trainer(cfg, compute)
     return compute
 
