@@ -378,3 +378,12 @@ def test_margins_are_averaged_over_the_forwards_of_both_networks() -> None:
     found = method.measure()
     assert 0 < recent.min() < recent.max() < 1
     assert found.confidence["first"].shape == recent.shape
+
+
+def test_suspects_are_ordered_by_what_a_method_has() -> None:
+    data = make_data()
+    one, two = make_method(data, **ABLATIONS["ce"]), make_method(data, **TWO)
+    assert (one.suspects_by, two.suspects_by) == ("margin", "confidence")
+    fit(two, data, epochs=2)
+    assert two.suspects_by == "recent_confidence"
+    assert set(one.scores()) == {"margin"}

@@ -127,6 +127,13 @@ class PMNAR(NoisyLabelMethod):
         recent = None if self.recent is None else self.recent.mean()
         return found if recent is None else found | {"recent_confidence": recent}
 
+    @property
+    def suspects_by(self) -> str:
+        """What was seen to find wrong labels best: margins of one network, the mean of two."""
+        if len(self.networks) == 1:
+            return "margin"
+        return "recent_confidence" if "recent_confidence" in self.scores() else "confidence"
+
     def on_train_end(self) -> None:
         """Say so where reweighting waited for something that never came."""
         if self._weighs and (told := self.beyond.never_began()):
