@@ -50,7 +50,7 @@ def by_hand(name: str, z: list[float], y: int) -> float:
     if name == "label_smoothing":
         return -sum((0.9 * t + 0.1 / len(p)) * math.log(q) for t, q in zip(given, p, strict=True))
     if name == "generalised_cross_entropy":
-        return (1 - p[y] ** 0.7) / 0.7
+        return (1 - math.pow(p[y], 0.7)) / 0.7
     if name == "partially_huberised":
         return ce if p[y] > 1 / 2 else -2 * p[y] + math.log(2) + 1
     if name == "soft_bootstrap":

@@ -152,6 +152,7 @@ def test_the_prior_follows_the_weak_view_s_predictions_a_step_at_a_time() -> Non
     method, batch = weighted(prior="uniform")
     weak, _ = plain(method, batch)
     method.losses(batch)
+    method.after_step(batch)
     assert method.beyond.prior is not None
     for shares, p in zip(method.beyond.prior.shares, weak, strict=True):
         EXACT(shares.double(), 0.99 * torch.full((10,), 0.1).double() + 0.01 * p.mean(0))

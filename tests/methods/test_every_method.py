@@ -77,13 +77,7 @@ def test_stopped_after_any_epoch_it_ends_as_unbroken(name: str, tmp_path: Path) 
 
 @pytest.mark.ddp
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("pmnar", "co_teaching") else pytest.mark.slow)
-        for name in METHODS
-    ],
-)
+@pytest.mark.parametrize("name", METHODS)
 def test_ranks_gradients_are_one_process_s_and_so_are_buffers(
     name: str, ranks: int, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from pmnar.data import Share, batches
 from pmnar.methods.mixing import Mixing
 from pmnar.samples.targets import one_hot
 
-SIZES = (7, 7, 5)
+SIZES = [7, 7, 5]
 
 
 def parts() -> list[Tensor]:
@@ -27,7 +27,7 @@ def shares(rank: int = 0, world: int = 1) -> list[Share]:
 def test_a_row_is_mixed_with_its_partner(each: bool) -> None:
     mixing, rows = Mixing(shares(), 0.75, each=each), parts()
     whole, places = torch.cat(rows), torch.arange(sum(SIZES))
-    partners = mixing.partners(places.split(SIZES))
+    partners = mixing.partners(torch.split(places, SIZES))
     assert partners.sort().values.tolist() == places.tolist()
     for i, mixed in enumerate(mixing(rows)):
         weight = mixing.weight[i] if each else mixing.weight
@@ -91,5 +91,5 @@ def test_ranks_mix_what_one_process_mixes(
         of_rank = shares(rank, world)
         mine = [share.take(part) for share, part in zip(of_rank, rows, strict=True)]
         found = Mixing(of_rank, 1.0, each=each)(mine)
-        expected = [s.take(part) for s, part in zip(of_rank, one.split(SIZES), strict=True)]
+        expected = [s.take(part) for s, part in zip(of_rank, torch.split(one, SIZES), strict=True)]
         assert torch.equal(found, torch.cat(expected))

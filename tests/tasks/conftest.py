@@ -81,7 +81,7 @@ def short_run(run: Callable[..., Path]) -> Callable[..., Path]:
 
     def start(*overrides: str) -> Path:
         chosen = [text.partition("=")[2] for text in overrides if text.startswith("method=")]
-        return run(*SHORT, *warm_up(*chosen[-1:] or ["pmnar"]), *overrides)
+        return run(*SHORT, *warm_up((chosen or ["pmnar"])[-1]), *overrides)
 
     return start
 

@@ -2,10 +2,23 @@
 
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
+from pmnar.methods.sop import SOP
 from pmnar.methods.truncated_gce import TruncatedGCE
 
-__all__ = ["PMNAR", "CoTeaching", "MixUp", "NoisyLabelMethod", "Plain", "Setting", "TruncatedGCE"]
+__all__ = [
+    "ELR",
+    "PMNAR",
+    "SOP",
+    "CoTeaching",
+    "ELRPlus",
+    "MixUp",
+    "NoisyLabelMethod",
+    "Plain",
+    "Setting",
+    "TruncatedGCE",
+]

@@ -20,9 +20,8 @@ class Averages(Networks):
     """
 
     def __init__(self, networks: Networks) -> None:
-        copies = {name: deepcopy(network) for name, network in networks.items()}
+        copies = {name: _copy(network) for name, network in networks.items()}
         super().__init__(copies, networks.fused_forward)
-        self.requires_grad_(False)
 
     @torch.no_grad()
     def follow(self, networks: Networks, decay: float) -> None:
@@ -45,6 +44,15 @@ class Averages(Networks):
         if self.training != training:
             self.train(training)
         return super().logits(views)
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    """The network again, with nothing to train."""
+    # Tensors are cloned, not copied with all that they refer to: fake ones refer to their mode.
+    own: dict[int, Tensor] = {id(value): value.clone() for value in network.buffers()}
+    for value in network.parameters():
+        own[id(value)] = nn.Parameter(value.detach().clone(), requires_grad=False)
+    return deepcopy(network, own)
 
 
 def _values(network: nn.Module) -> list[Tensor]:

@@ -49,7 +49,7 @@ class Mixing:
         weight = torch.tensor(drawn, dtype=torch.float64)
         if larger:
             weight = torch.maximum(weight, 1 - weight)
-        parts = torch.arange(sum(sizes)).split(sizes)
+        parts = torch.split(torch.arange(sum(sizes)), sizes)
         mine = torch.cat([share.take(part) for share, part in zip(shares, parts, strict=True)])
         self.weight = weight[mine] if each else weight
         self._partners = partners[mine]

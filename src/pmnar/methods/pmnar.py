@@ -1,6 +1,6 @@
 """PMNAR: positive and multi-negative learning with adaptive reweighting, and its ablations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -95,6 +95,7 @@ class PMNAR(NoisyLabelMethod):
         self.losses_are_apart = beta == 0 or detach_target or mixed
         self.margins = Margins(self.labels)
         self.recent = RecentConfidences(self.labels) if self._weighs else None
+        self._said = torch.empty(0)
         self._has_warned = False
 
     @property
@@ -164,13 +165,13 @@ class PMNAR(NoisyLabelMethod):
                 target = target.detach()
             for (name, (_, strong)), strength in zip(logits.items(), strengths, strict=True):
                 found[name]["loss_consistency"] = strength * losses.consistency(strong, target)
-        self._remember(weak, batch)
+        self._said = torch.stack([z.detach().float() for z in weak])
         return found
 
-    def _remember(self, weak: Sequence[Tensor], batch: Batch) -> None:
-        """Note what the networks, in training, said of the weak view: logits `[B, K]` each."""
+    def after_step(self, batch: Batch) -> None:
+        """Remember what the networks, in training, said of the weak view."""
         assert batch.share is not None
-        logits = torch.stack([z.detach().float() for z in weak])
+        logits = self._said
         margins = self.margins.added(batch.indices, margin(logits, batch.labels))
         self.write(self.margins.totals, batch, margins)
         self.beyond.follow(logits, batch.share)

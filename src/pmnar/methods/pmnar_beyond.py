@@ -128,8 +128,8 @@ class Beyond(nn.Module):
         return mean if self.temperature == 1 else sharpened(mean, self.temperature)
 
     @torch.no_grad()
-    def follow(self, weak: Sequence[Tensor], share: Share) -> None:
-        """Remember what the networks predicted in this step."""
+    def follow(self, weak: Tensor, share: Share) -> None:
+        """Remember what the networks predicted in this step: logits `[networks, B, K]`."""
         if self.prior is not None:
             for network, z in enumerate(weak):
                 self.prior.follow(network, share.whole(z.float().softmax(-1)))

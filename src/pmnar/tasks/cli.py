@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from pmnar.runtime.process import check_temporary, check_threads, prepare_environment
 from pmnar.runtime.terminal import lost_output, steady_output
 from pmnar.tasks import command
+from pmnar.tasks.arguments import check_arguments
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
 from pmnar.tasks.moved import check_typed
@@ -58,6 +59,7 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
         with one_line_errors(config_name):
             check_temporary()
             check_threads()
+            check_arguments(sys.argv[1:], config_name)
             try:
                 _run_hydra(config_name, job)
             finally:

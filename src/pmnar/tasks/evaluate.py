@@ -16,14 +16,17 @@ from pmnar.names import suffixes
 from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
+from pmnar.runtime.typed import command
 from pmnar.tasks.build import build_method
 from pmnar.tasks.compute import set_up_process
 from pmnar.tasks.devices import choose_accelerator, parse_compute
 from pmnar.tasks.places import (
     LABELS,
     follow_moves,
+    from_its_start,
     locate,
     move_data,
+    newest_run,
     read_run_checkpoint,
     saved_config,
 )
@@ -42,7 +45,9 @@ def evaluate(cfg: DictConfig) -> Result:
     """
     quieten()
     if cfg.run is None:
-        raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
+        newest = newest_run(Path("runs"))
+        such = f", such as the newest: {command('evaluate', run=newest)}" if newest else ""
+        raise InputError(f"run must name a run folder or a checkpoint: run=<run folder>{such}")
     folder, path = locate(Path(cfg.run), "run")
     path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
     checkpoint = read_run_checkpoint(path, "evaluate", folder)
@@ -117,6 +122,7 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         if not sys.stdout.isatty():  # whatever reads it wants the result alone
             config.trainer.enable_progress_bar = False
         follow_moves(config, folder)
+        from_its_start(config, folder)
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
         if (folder / LABELS).is_file():  # which the data's move does not move

@@ -27,6 +27,7 @@ from pmnar.tasks.mistakes import dotted_keys, nearest
 from pmnar.tasks.places import (
     MOVABLE,
     follow_moves,
+    from_its_start,
     locate,
     move_data,
     newest_whole,
@@ -76,6 +77,7 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     else:
         config = saved_config(content)
         follow_moves(config, folder)
+    from_its_start(config, folder)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
     done = 0 if content is None else finished_epochs(content)

@@ -32,7 +32,7 @@ from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
-from pmnar.tasks.places import LABELS, SUMMARY, read_summary
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -180,8 +180,9 @@ def check(cfg: DictConfig) -> Compute:
 def load_data(cfg: DictConfig) -> NoisyDataModule:
     """The data module with images loaded and noise injected."""
     data = build_datamodule(cfg)
-    data.prepare_data()
-    data.setup()
+    with telling_from_where(cfg):
+        data.prepare_data()
+        data.setup()
     return data
 
 
