@@ -128,6 +128,7 @@ class RunTables(Checkpoint):
             weight=None if method.weights is None else method.weights.cpu(),
             threshold=self.threshold,
             scores=scores,
+            order=method.suspects_by,
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)

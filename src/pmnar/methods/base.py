@@ -95,6 +95,11 @@ class NoisyLabelMethod(NetworksModule):
         """The method's own opinion of each given label: columns `[N]` of `samples.parquet`."""
         return {}
 
+    @property
+    def suspects_by(self) -> str:
+        """The column of `samples.parquet` that suspects are ordered by, the lowest first."""
+        return "confidence"
+
     def advice(self, epochs: int) -> str | None:
         """What to tell before a run of so many epochs, if anything."""
         return None
