@@ -19,7 +19,7 @@ from benchmarks.growth import PASS, STEPS, TEST
 from benchmarks.runs import Clock, Run
 from pmnar import losses
 from pmnar.augment import PaddedAugmentation
-from pmnar.data.batches import Share, ShuffledBatches
+from pmnar.data.batches import Share, ShuffledBatches, Stream
 from pmnar.data.residence import ResidentImages
 from pmnar.methods import PMNAR
 from pmnar.samples.complementary import ComplementaryLabels
@@ -102,10 +102,11 @@ class BareLoop:
 
     def train_epoch(self, epoch: int) -> None:
         """All steps of an epoch, counted from 0."""
-        size, batch_size, seed = len(self.labels), self.data.batch_size, self.data.seed
+        everything = {"train": Stream(torch.arange(len(self.labels)))}
+        batch_size, seed = self.data.batch_size, self.data.seed
         for network in self.networks:
             network.train()
-        for request in ShuffledBatches(size, batch_size, seed, 0, 1, lambda: epoch):
+        for request in ShuffledBatches(everything, batch_size, seed, 0, 1, lambda: epoch):
             assert request.share is not None
             self.step(request.indices.to(self.device, non_blocking=True), request.share)
 

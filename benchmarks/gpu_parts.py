@@ -20,7 +20,7 @@ from benchmarks.overhead import Contest
 from benchmarks.runs import configuration, inside
 from pmnar.callbacks.metrics_table import read_rows
 from pmnar.methods import NoisyLabelMethod
-from pmnar.methods.evaluation import confidence_and_prediction
+from pmnar.methods.measurement import rows_of
 from pmnar.runtime.run_folder import CONFIG
 from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.resume import resume
@@ -103,7 +103,7 @@ def ordered_pass(place: Place, batch: int) -> Result:
 
     def measure(trainer: L.Trainer, method: NoisyLabelMethod) -> Result:
         def run() -> None:
-            method.ordered_pass(confidence_and_prediction)
+            method.ordered_pass(lambda said, batch: rows_of(said, {}, batch))
 
         cycle, numbers = itertools.cycle(batches(trainer, place)), itertools.count()
         one = place.seconds(lambda: trainer.strategy.training_step(next(cycle), next(numbers)))

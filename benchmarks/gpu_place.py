@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 
 from benchmarks.runs import RESNET, configuration
-from pmnar.data.batches import Batch, ShuffledBatches
+from pmnar.data.batches import Batch
 
 N = 50_000
 """CIFAR-10's training images, whose epoch the shares are of."""
@@ -92,7 +92,5 @@ def batches(trainer: L.Trainer, place: Place, count: int = 4) -> list[Batch]:
 
 def requests(data: Any, place: Place, count: int) -> Iterator[Any]:
     """The first requests for batches, their indices on the device."""
-    size = len(data.splits["train"])
-    sampler = ShuffledBatches(size, data.batch_size, data.seed, 0, 1, lambda: 0)
-    for request in itertools.islice(sampler, count):
+    for request in itertools.islice(data.shuffled(lambda: 0), count):
         yield request._replace(indices=request.indices.to(place.device))

@@ -38,7 +38,7 @@ def member(samples: int, accelerator: str, path: str) -> None:
         imported = peak_bytes()
         run.fit()
         state = sum(buffer.nbytes for buffer in run.method.buffers() if samples in buffer.shape)
-        place = run.data.place()
+        place = run.data.images.place()
     found = {"place": place, "state": state, "host": peak_bytes(), "host before": imported}
     if accelerator == "cuda":
         found["device"] = torch.cuda.max_memory_allocated()

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from pmnar.methods.evaluation import confidence_and_prediction
+from pmnar.methods.measurement import rows_of
 from pmnar.tasks.build import build_method
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.train import load_data
@@ -128,5 +128,5 @@ class MetaEpoch(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Make the pass that reweighting needs."""
         with FlopCounterMode(display=False) as counter:
-            pl_module.ordered_pass(confidence_and_prediction)
+            pl_module.ordered_pass(lambda said, batch: rows_of(said, {}, batch))
         self.pass_flops = counter.get_total_flops() / len(pl_module.labels)

@@ -30,6 +30,7 @@ from benchmarks.measure import circumstances, line, markdown, source
 from pmnar.data.batches import rank_block
 from pmnar.files import write_text
 from pmnar.methods import PMNAR, Setting
+from pmnar.methods.measurement import Measurement
 from pmnar.runtime.gather import exchange_blocks
 from pmnar.samples.complementary import PLACES, ComplementaryLabels
 
@@ -85,9 +86,9 @@ def draw(
 def room(samples: int) -> dict[str, Tensor]:
     """Results of the shapes and types that `PMNAR.measure` gives for two networks."""
     outputs = ("first", "second", "ensemble")
-    floats = ["confidence_first", "confidence_second", *(f"top_{name}" for name in outputs)]
+    floats = ["confidence first", "confidence second", *(f"top {name}" for name in outputs)]
     rooms = {name: torch.empty(samples) for name in floats}
-    whole = {f"prediction_{name}": torch.empty(samples, dtype=torch.int64) for name in outputs}
+    whole = {f"prediction {name}": torch.empty(samples, dtype=torch.int64) for name in outputs}
     return rooms | whole
 
 
@@ -131,11 +132,11 @@ def bookkeep(case: Case, rank: int, epochs: int) -> Result:
         with timed("exchange", seconds):
             for rows in results.values():
                 exchange_blocks(rows, blocks)
-        method.measurement = results
+        method.measurement = measured = Measurement.of(results)
         with timed("store", seconds):
-            method._shrink_store()
+            method._shrink_store(measured)
         with timed("weights", seconds):
-            method._reweight()
+            method._reweight(measured)
         with timed("size of the store", seconds):
             store.mean_size()
         with timed("class means", seconds):
@@ -159,7 +160,7 @@ def held_bytes(method: PMNAR, store: ComplementaryLabels) -> dict[str, int]:
         "labels": method.labels.nbytes,
         "weights": method.sample_weights.nbytes,
         "store": sum(buffer.nbytes for buffer in store.buffers()),
-        "measurement": sum(rows.nbytes for rows in method.measurement.values()),
+        "measurement": sum(rows.nbytes for rows in method.measurement.rows.values()),
     }
 
 

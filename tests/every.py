@@ -51,5 +51,5 @@ def build(
     setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
     method = get_class(settings.pop("_target_"))(setting, **settings | changes)
     assert isinstance(method, NoisyLabelMethod)
-    data.train_views = method.views
+    method.attach(data)
     return method

@@ -26,7 +26,7 @@ def test_it_makes_room_for_what_the_method_measures() -> None:
     data = make_data()
     method = make_method(data, **ABLATIONS["pmnar"])
     fit(method, data)
-    measured = method.measure()
+    measured = method.measure().rows
     made = room(len(data.splits["train"]))
     assert made.keys() == measured.keys()
     for name, rows in measured.items():

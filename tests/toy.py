@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import Batch, ImageData, NoisyDataModule, Split
-from pmnar.data.batches import ShuffledBatches
 from pmnar.data.sources import Digits
 from pmnar.methods import PMNAR, NoisyLabelMethod, Setting
+from pmnar.methods.measurement import Measurement
 from pmnar.methods.terms import Losses, by_name
 from pmnar.noise import CleanLabels, Noise
 from pmnar.noise.base import IntArray
@@ -178,7 +178,7 @@ def make_method(
     shared = {name: settings.pop(name) for name in SHARED if name in settings}
     setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
     method = Watched(setting, **{"warmup_epochs": 1, "networks": 1, **settings})
-    data.train_views = method.views
+    method.attach(data)
     return method
 
 
@@ -231,8 +231,7 @@ class Watched(PMNAR):
 
 def train_batches(data: NoisyDataModule, epoch: int = 0) -> Iterator[Batch]:
     """The batches of one epoch (0-based) as a single process gets them."""
-    size = len(data.splits["train"])
-    for request in ShuffledBatches(size, data.batch_size, data.seed, 0, 1, lambda: epoch):
+    for request in data.shuffled(lambda: epoch):
         yield data.on_after_batch_transfer(request, 0)
 
 
@@ -262,18 +261,16 @@ def sets(method: Watched) -> Tensor:
     return store_of(method).mask(torch.arange(SIZE))
 
 
-def measured(seed: int = 0) -> dict[str, Tensor]:
+def measured(seed: int = 0) -> Measurement:
     """What two networks might measure on the training set."""
     generator = torch.Generator().manual_seed(seed)
-    found: dict[str, Tensor] = {}
-    for name in ("first", "second"):
-        found[f"confidence_{name}"] = torch.rand(SIZE, generator=generator)
-    for name in ("first", "second", "ensemble"):
-        found[f"prediction_{name}"] = torch.randint(10, (SIZE,), generator=generator)
-    return found
+    confidence = {n: torch.rand(SIZE, generator=generator) for n in ("first", "second")}
+    outputs = ("first", "second", "ensemble")
+    prediction = {n: torch.randint(10, (SIZE,), generator=generator) for n in outputs}
+    return Measurement(confidence, prediction, {}, {})
 
 
-def prepared(measurement: dict[str, Tensor], **settings: Any) -> Watched:
+def prepared(measurement: Measurement, **settings: Any) -> Watched:
     """A method that has prepared its first epoch beyond the warm-up from this measurement."""
     method = make_method(make_data(), **{**ABLATIONS["pmnar"], **settings})
     method.measurement = measurement

@@ -2,12 +2,17 @@
 
 Every loss takes logits `[B, K]` (K >= 2) and returns one value per sample, `[B]`; the reduction is
 the caller's. Half precision is raised to float32 first; float64 stays. All are finite, and so are
-their gradients, for logits up to 1e37 in size.
+their gradients, for logits up to 1e37 in size. A setting out of its range is an `InputError` that
+names `method.<setting>`.
 """
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from pmnar.errors import InputError
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:
@@ -32,6 +37,12 @@ def log_one_minus_softmax(logits: Tensor) -> Tensor:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """`−log p_y` (PMNAR, Eq. 1). Labels: int64 `[B]`. Returns `[B]`, at least 0."""
     return F.cross_entropy(_at_least_float32(logits), labels, reduction="none")
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """`−Σ_k t_k log p_k` for a target `[B, K]`, which need not be of sum 1. Returns `[B]`."""
+    log_p = _at_least_float32(logits).log_softmax(-1)
+    return -(target.to(log_p.dtype) * log_p).sum(-1)
 
 
 def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -68,3 +79,109 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
     # A floored logarithm: xlogy's gradient at 0, for a target that is not detached, is not finite.
     log_target = target.clamp_min(torch.finfo(target.dtype).tiny).log()
     return (target * (log_target - log_probabilities)).sum(-1)
+
+
+# -- robust losses of the given label alone -------------------------------------------------------
+
+
+def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """`−Σ_k t_k log p_k`, t = (1 − ε) e_y + ε / K (Szegedy et al., 2016). Returns `[B]`.
+
+    `smoothing`: ε in [0, 1]; 0 is cross-entropy.
+    """
+    _check("smoothing", smoothing, 0 <= smoothing <= 1, "in [0, 1]")
+    target = torch.full_like(_at_least_float32(logits), smoothing / logits.shape[-1])
+    return soft_cross_entropy(logits, target) + (1 - smoothing) * cross_entropy(logits, labels)
+
+
+def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tensor:
+    """`(1 − p_y^q) / q` (Zhang and Sabuncu, 2018). Returns `[B]`, in [0, 1 / q].
+
+    `q` in (0, 1]: towards 0 it is cross-entropy, at 1 it is 1 − p_y, half the absolute error.
+    """
+    _check("q", q, 0 < q <= 1, "in (0, 1]")
+    return -torch.expm1(-q * cross_entropy(logits, labels)) / q
+
+
+def reverse_cross_entropy(logits: Tensor, labels: Tensor, floor: float = 1e-4) -> Tensor:
+    """`−Σ_k p_k log max(e_y, floor)_k = −log(floor) (1 − p_y)` (Wang et al., 2019). `[B]`.
+
+    `floor` in (0, 1) stands for the zeros of the label.
+    """
+    _check("floor", floor, 0 < floor < 1, "in (0, 1)")
+    return -0.5 * math.log(floor) * mean_absolute_error(logits, labels)
+
+
+def symmetric_cross_entropy(
+    logits: Tensor, labels: Tensor, alpha: float, beta: float, floor: float = 1e-4
+) -> Tensor:
+    """`α · cross-entropy + β · reverse cross-entropy` (Wang et al., 2019). Returns `[B]`.
+
+    `alpha`, `beta`: at least 0, not both 0.
+    """
+    _check_strengths(alpha, beta)
+    reverse = reverse_cross_entropy(logits, labels, floor)
+    return alpha * cross_entropy(logits, labels) + beta * reverse
+
+
+def normalised_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """`log p_y / Σ_k log p_k` (Ma et al., 2020). Returns `[B]`, in [0, 1]."""
+    log_p = _at_least_float32(logits).log_softmax(-1)
+    share = log_p.gather(-1, labels[:, None]).squeeze(-1) / logits.shape[-1]
+    return share / log_p.div(logits.shape[-1]).sum(-1)  # their mean overflows less easily
+
+
+def active_passive(
+    logits: Tensor, labels: Tensor, alpha: float, beta: float, passive: str = "rce"
+) -> Tensor:
+    """`α · normalised cross-entropy + β · a passive loss` (Ma et al., 2020). Returns `[B]`.
+
+    `alpha`, `beta`: at least 0, not both 0. `passive`: `rce`, reverse cross-entropy, or `mae`,
+    which is 1 − p_y there.
+    """
+    _check_strengths(alpha, beta)
+    _check("passive", passive, passive in ("rce", "mae"), "one of rce, mae")
+    if passive == "rce":
+        second = reverse_cross_entropy(logits, labels)
+    else:
+        second = mean_absolute_error(logits, labels) / 2
+    return alpha * normalised_cross_entropy(logits, labels) + beta * second
+
+
+def partially_huberised(logits: Tensor, labels: Tensor, tau: float) -> Tensor:
+    """`−log p_y` where p_y > 1 / τ, its tangent `1 + log τ − τ p_y` below. Returns `[B]`.
+
+    Menon et al., 2020. `tau` over 1: the largest slope in p_y; towards infinity cross-entropy.
+    """
+    _check("tau", tau, tau > 1, "over 1")
+    loss = cross_entropy(logits, labels)
+    return torch.where(loss < math.log(tau), loss, 1 + math.log(tau) - tau * torch.exp(-loss))
+
+
+def soft_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
+    """`−Σ_k (β e_y + (1 − β) p)_k log p_k` (Reed et al., 2015). Returns `[B]`, at least 0.
+
+    The gradient is also that of p as a target: the second part is p's entropy. `beta` in [0, 1].
+    """
+    _check("beta", beta, 0 <= beta <= 1, "in [0, 1]")
+    log_p = _at_least_float32(logits).log_softmax(-1)
+    entropy = -(log_p.exp() * log_p).sum(-1)
+    return beta * cross_entropy(logits, labels) + (1 - beta) * entropy
+
+
+def hard_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
+    """`−β log p_y − (1 − β) log max_k p_k` (Reed et al., 2015). Returns `[B]`. `beta` in [0, 1]."""
+    _check("beta", beta, 0 <= beta <= 1, "in [0, 1]")
+    own = cross_entropy(logits, logits.argmax(-1))
+    return beta * cross_entropy(logits, labels) + (1 - beta) * own
+
+
+def _check_strengths(alpha: float, beta: float) -> None:
+    for name, value in (("alpha", alpha), ("beta", beta)):
+        _check(name, value, value >= 0, "at least 0")
+    _check("alpha", alpha, alpha + beta > 0, "over 0 where method.beta is 0")
+
+
+def _check(name: str, value: object, holds: bool, allowed: str) -> None:
+    if not holds:
+        raise InputError(f"method.{name} must be {allowed}, got {value}")

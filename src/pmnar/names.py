@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+TRAIN = "train"
+"""The split that is trained on, under its given labels."""
+CLEAN = "clean"
+"""What is held out of the training set with its true labels, for methods that need such."""
 HELD_OUT = "noisy_validation"
 """The evaluation split that is held out of the training set, under its given labels."""
 

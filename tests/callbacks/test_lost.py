@@ -44,7 +44,7 @@ def test_each_class_is_warned_of_once_and_at_once(recwarn: pytest.WarningsRecord
         prediction = labels.clone()
         for k in lost:
             prediction[labels == k] = 0
-        measurement["prediction_first"] = prediction
+        measurement.prediction["first"] = prediction
         end_epoch(watch, method, epoch)
         assert (
             method.by_class["predicted"].tolist()
@@ -59,6 +59,16 @@ def test_each_class_is_warned_of_once_and_at_once(recwarn: pytest.WarningsRecord
     assert " 2: 0/" not in told[1]
 
 
+def test_the_method_is_named_where_that_is_known(recwarn: pytest.WarningsRecorder) -> None:
+    measurement = measured()
+    method = prepared(measurement)
+    measurement.prediction["first"] = torch.zeros_like(method.labels)
+    end_epoch(LostClasses("ce"), method, 2)
+    told = [str(w.message) for w in recwarn if "hardly predicts" in str(w.message)]
+    assert len(told) == 1
+    assert told[0].startswith("ce: after epoch 2 the first network hardly predicts 9 of 10 ")
+
+
 def test_without_a_pass_nothing_is_asked_for() -> None:
     method = prepared(measured())
     method.measurement = None
@@ -71,7 +81,7 @@ def test_the_table_of_classes_has_what_each_class_counts(tmp_path: Path) -> None
     method = make_method(data, **ABLATIONS["pmnar"])
     fit(method, data, 3, [LostClasses(), RunTables(tmp_path, {}, {})], enable_checkpointing=True)
     rows = [row for row in read_cells(tmp_path / "classes.csv") if row["epoch"] == "3"]
-    prediction = method.measure()["prediction_first"]
+    prediction = method.measure().prediction["first"]
     for k, row in enumerate(rows):
         right = int(((prediction == k) & (method.labels == k)).sum())
         given, predicted = (int((each == k).sum()) for each in (method.labels, prediction))

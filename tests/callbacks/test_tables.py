@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ from torch import Tensor
 from toy import ABLATIONS, SIZE, Watched, fit, make_data, make_method, make_setting
 
 from pmnar.callbacks.detection import DetectionMonitor
-from pmnar.callbacks.metrics_table import read_rows
+from pmnar.callbacks.metrics_table import read_cells, read_rows
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import Batch
 from pmnar.detection import detection_metrics, read_samples
+from pmnar.methods.measurement import Outputs
 
 
 def run(folder: Path, name: str, epochs: int, truth_known: bool = True) -> Watched:
@@ -47,7 +49,7 @@ def test_detection_is_that_of_the_final_networks(tmp_path: Path) -> None:
     found = read_rows(tmp_path / "metrics.csv")[-1]
     true = make_data().labels.true
     assert true is not None
-    confidence = method.measure()["confidence_first"]
+    confidence = method.measure().confidence["first"]
     expected = detection_metrics(confidence, method.labels, torch.from_numpy(true))
     for name, value in expected.items():
         if name != "threshold":
@@ -105,8 +107,8 @@ def test_the_table_of_samples_describes_the_final_networks(tmp_path: Path) -> No
     measured = method.measure()
     assert columns["index"] == list(range(SIZE))
     assert columns["given_label"] == method.labels.tolist()
-    assert columns["confidence"] == measured["confidence_first"].tolist()
-    assert columns["suggested_label"] == measured["prediction_first"].tolist()
+    assert columns["confidence"] == measured.confidence["first"].tolist()
+    assert columns["suggested_label"] == measured.prediction["first"].tolist()
     weights = method.weights
     assert weights is not None
     assert columns["weight"] == weights.tolist()
@@ -142,23 +144,36 @@ def test_a_run_that_stops_early_leaves_no_summary(tmp_path: Path) -> None:
 class Opinionated(Watched):
     """Measures the whole of p, and has an opinion of its own by it."""
 
-    def measures(self, probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-        return {"p": probabilities["first"]}
+    def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
+        return {"p": outputs["first"].probabilities}
 
     def scores(self) -> dict[str, Tensor]:
-        return {"entropy": -self.measure()["p"].xlogy(self.measure()["p"]).sum(-1)}
+        return {"entropy": -self.measure().kept["p"].xlogy(self.measure().kept["p"]).sum(-1)}
 
 
 def test_a_method_s_own_scores_are_columns_of_the_samples(tmp_path: Path) -> None:
     data = make_data()
     method = Opinionated(make_setting(data), warmup_epochs=1)
-    data.train_views = method.views
+    method.attach(data)
     index = torch.from_numpy(data.labels.index)
     tables = RunTables(tmp_path, {}, {"true": None, "index": index, "paths": None})
     fit(method, data, 2, [DetectionMonitor(None), tables], enable_checkpointing=True)
     table = read_samples(tmp_path / "samples.parquet")
     assert table.column_names[-1] == "entropy"
-    p = method.measure()["p"]
-    assert torch.equal(p.max(-1).values, method.measure()["top_first"])
+    p = method.measure().kept["p"]
+    assert torch.equal(p.max(-1).values, method.measure().top["first"])
     expected = -(p * p.log()).sum(-1)
     torch.testing.assert_close(torch.tensor(table["entropy"].to_pylist()), expected)
+
+
+def test_tables_end_with_the_run_that_goes_back_and_trains_no_more(tmp_path: Path) -> None:
+    method = run(tmp_path, "pmnar", 4)
+    whole = {name: list(read_cells(tmp_path / name)) for name in ("metrics.csv", "classes.csv")}
+    tables = RunTables(tmp_path, {}, {"true": None, "index": torch.arange(SIZE), "paths": None})
+    trainer: Any = SimpleNamespace(is_global_zero=True, max_epochs=2)
+    tables.on_load_checkpoint(trainer, method, {"epoch": 1})
+    tables.on_fit_start(trainer, method)
+    assert summary(tmp_path)["epochs"] == 2
+    for name, rows in whole.items():
+        left = [row for row in rows if int(row["epoch"]) <= 2]
+        assert list(read_cells(tmp_path / name)) == left

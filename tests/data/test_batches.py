@@ -4,9 +4,18 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from ranks import interleaved
 from torch import Tensor
 
-from pmnar.data.batches import Gather, OrderedBatches, Request, Share, ShuffledBatches
+from pmnar.data.batches import (
+    OrderedBatches,
+    Request,
+    Share,
+    ShuffledBatches,
+    Stream,
+    check_batch_size,
+)
+from pmnar.data.images import Gather
 from pmnar.errors import InputError
 
 SIZES = [(60, 20), (61, 20), (67, 20), (23, 8), (8, 8), (17, 6)]
@@ -14,22 +23,18 @@ each_size = pytest.mark.parametrize(("size", "batch_size"), SIZES)
 each_world = pytest.mark.parametrize("world", [1, 2, 3])
 
 
+def all_of(size: int) -> dict[str, Stream]:
+    return {"train": Stream(torch.arange(size))}
+
+
 def shuffled(
     size: int, batch_size: int, seed: int = 1, rank: int = 0, world: int = 1, epoch: int = 0
 ) -> list[Request]:
-    return list(ShuffledBatches(size, batch_size, seed, rank, world, lambda: epoch))
+    return list(ShuffledBatches(all_of(size), batch_size, seed, rank, world, lambda: epoch))
 
 
 def ordered(size: int, batch_size: int, rank: int = 0, world: int = 1) -> list[Tensor]:
     return [request.indices for request in OrderedBatches("train", size, batch_size, rank, world)]
-
-
-def interleaved(parts: list[Tensor]) -> Tensor:
-    """The global batch that the ranks' shares `r, r + world, …` came from."""
-    whole = torch.empty(sum(map(len, parts)), dtype=parts[0].dtype)
-    for rank, part in enumerate(parts):
-        whole[rank :: len(parts)] = part
-    return whole
 
 
 @each_size
@@ -62,7 +67,7 @@ def test_the_ranks_together_get_the_single_process_batches(
 def test_a_last_batch_too_small_for_two_samples_a_rank_is_left_out(world: int) -> None:
     for rest in range(12):
         batches = shuffled(24 + rest, 12, world=world)
-        sampler = ShuffledBatches(24 + rest, 12, 1, 0, world, lambda: 0)
+        sampler = ShuffledBatches(all_of(24 + rest), 12, 1, 0, world, lambda: 0)
         assert len(batches) == len(sampler) == (3 if rest >= 2 * world else 2)
 
 
@@ -82,7 +87,7 @@ def test_the_same_seed_and_epoch_give_the_same_order_and_others_another() -> Non
 
 def test_the_epoch_is_asked_for_when_iteration_starts() -> None:
     epoch = 5
-    sampler = ShuffledBatches(60, 20, 1, 0, 1, lambda: epoch)
+    sampler = ShuffledBatches(all_of(60), 20, 1, 0, 1, lambda: epoch)
     epoch = 6
     assert torch.equal(next(iter(sampler)).indices, shuffled(60, 20, epoch=6)[0].indices)
 
@@ -91,7 +96,7 @@ def test_the_epoch_is_asked_for_when_iteration_starts() -> None:
 def test_a_batch_size_out_of_range_is_told(batch_size: int, world: int) -> None:
     message = rf"batch_size must be in \[{2 * world}, 60\].* got {batch_size}$"
     with pytest.raises(InputError, match=message):
-        ShuffledBatches(60, batch_size, 1, 0, world, lambda: 0)
+        check_batch_size(batch_size, 60, world)
 
 
 @each_size
@@ -147,8 +152,8 @@ def test_draws_differ_between_purposes_and_seeds() -> None:
 def test_images_are_gathered_where_they_are_on_the_host() -> None:
     images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1)
     request = Request("train", torch.tensor([7, 2]))
-    gathered: Callable[[Request], Request] = Gather(images).__getitem__
+    gathered: Callable[[Request], Request] = Gather({"train": images}).__getitem__
     found = gathered(request).images
     assert found is not None
     assert found.flatten().tolist() == [7, 2]
-    assert Gather(None)[request].images is None
+    assert Gather({})[request].images is None

@@ -11,7 +11,7 @@ from toy import BATCH, SEED, SIZE, FewDigits, Flipped, GivenAsTheyAre, make_data
 
 from pmnar.augment import Normalize
 from pmnar.data import Batch, NoisyDataModule
-from pmnar.data.batches import Request, ShuffledBatches
+from pmnar.data.batches import Request
 from pmnar.data.subsets import choose_subset
 from pmnar.errors import InputError
 from pmnar.noise.class_conditional import Clean
@@ -19,8 +19,7 @@ from pmnar.noise.class_conditional import Clean
 
 def share_of(data: NoisyDataModule, rank: int, world: int, epoch: int = 0) -> Iterator[Batch]:
     """The training batches of one rank."""
-    size = len(data.splits["train"])
-    for request in ShuffledBatches(size, BATCH, SEED, rank, world, lambda: epoch):
+    for request in data.shuffled(lambda: epoch, rank, world):
         yield data.on_after_batch_transfer(request, 0)
 
 
@@ -107,12 +106,11 @@ def test_the_seed_of_training_does_not_touch_the_labels() -> None:
 
 def test_images_on_the_host_and_on_the_device_give_the_same_batches() -> None:
     host, device = make_data(resident="host"), make_data(resident="device")
-    sampler = ShuffledBatches(SIZE, BATCH, SEED, 0, 1, lambda: 0)
     gathered = [
         host.on_after_batch_transfer(
             request._replace(images=host.splits["train"].images[request.indices]), 0
         )
-        for request in sampler
+        for request in host.shuffled(lambda: 0)
     ]
     assert all(same(a, b) for a, b in zip(gathered, train_batches(device), strict=True))
     cpu = torch.device("cpu")

@@ -84,8 +84,8 @@ def test_on_a_cpu_the_images_are_in_memory_once() -> None:
     data = make_data(resident="device")
     before = data.splits["train"].images.clone()
     next(iter(data.ordered_batches(CPU)))
-    (held,) = data._images.values()
+    (held,) = data.images._held.values()
     images = data.splits["train"].images
     assert torch.equal(images, before)
     assert images.untyped_storage().data_ptr() == held.padded.untyped_storage().data_ptr()
-    assert data.bytes_of("train") == held.padded.nbytes == 60 * 10 * 10
+    assert data.images.bytes_of("train") == held.padded.nbytes == 60 * 10 * 10

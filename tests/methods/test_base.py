@@ -197,7 +197,7 @@ def test_bf16_trains_with_float32_confidences() -> None:
     method = make_method(data, **TWO)
     fit(method, data, epochs=2, precision="bf16-mixed")
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in method.parameters())
-    assert method.measure()["confidence_first"].dtype == torch.float32
+    assert method.measure().confidence["first"].dtype == torch.float32
     assert method.sample_weights.min() == 0
 
 

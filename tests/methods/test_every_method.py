@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import lightning as L
 import pytest
 import torch
 from every import METHODS, build
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy
+from ranks import Gradients, forked
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from toy import (
@@ -77,37 +75,9 @@ def test_stopped_after_any_epoch_it_ends_as_unbroken(name: str, tmp_path: Path) 
 # -- ranks ----------------------------------------------------------------------------------------
 
 
-class Gradients(Callback):
-    """Writes each step's gradients, and in the end every buffer, in each rank."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.steps: list[Tensor] = []
-
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        torch.set_num_threads(1)  # Lightning gives several processes other numbers than one
-        self.steps = []
-
-    def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any
-    ) -> None:
-        grads = [p.grad.flatten() for p in pl_module.parameters() if p.grad is not None]
-        self.steps.append(torch.cat(grads))
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        found = {"steps": self.steps, "buffers": dict(pl_module.named_buffers())}
-        torch.save(found, self.folder / f"{trainer.world_size}-{trainer.global_rank}.pt")
-
-
 @pytest.mark.ddp
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name in ("pmnar", "co_teaching") else pytest.mark.slow)
-        for name in METHODS
-    ],
-)
+@pytest.mark.parametrize("name", METHODS)
 def test_ranks_gradients_are_one_process_s_and_so_are_buffers(
     name: str, ranks: int, tmp_path: Path
 ) -> None:
@@ -115,11 +85,7 @@ def test_ranks_gradients_are_one_process_s_and_so_are_buffers(
     for world in (1, ranks):
         data = make_data(source=FewDigits(51))
         method = build(name, data, NoNorm, lr=0.01)
-        settings: dict[str, Any] = {}
-        if world > 1:
-            strategy = DDPStrategy(broadcast_buffers=False, start_method="fork")
-            settings = {"devices": world, "strategy": strategy}
-        fit(method, data, 2, [Gradients(tmp_path)], **settings)
+        fit(method, data, 2, [Gradients(tmp_path)], **forked(world))
     one = torch.load(tmp_path / "1-0.pt", weights_only=True)
     assert len(one["steps"]) == 6
     for rank in range(ranks):

@@ -10,7 +10,7 @@ from toy import ABLATIONS, SIZE, fit, make_data, make_method, same_state, state
 
 from pmnar.augment import Normalize
 from pmnar.methods import PMNAR
-from pmnar.methods.evaluation import with_ensemble
+from pmnar.methods.measurement import Outputs, with_ensemble
 
 TWO: dict[str, Any] = ABLATIONS["pmnar"]
 
@@ -33,12 +33,16 @@ class Calls:
 # -- the ordered pass -----------------------------------------------------------------------------
 
 
+def of(said: Outputs) -> dict[str, Tensor]:
+    return {name: output.probabilities for name, output in said.items()}
+
+
 @pytest.mark.parametrize("name", ["ce", "pmnar"])
 def test_the_ordered_pass_is_a_plain_loop_over_the_images_in_order(name: str) -> None:
     data = make_data()
     method = make_method(data, **ABLATIONS[name])
     fit(method, data)
-    found = method.ordered_pass(lambda p, batch: {**p, "index": batch.indices})
+    found = method.ordered_pass(lambda said, batch: {**of(said), "index": batch.indices})
     assert found.keys() == {*method.networks, "index"}
     assert torch.equal(found["index"], torch.arange(SIZE))
     normalize = Normalize([0.3057], [0.3760])
@@ -58,7 +62,7 @@ def test_the_ordered_pass_leaves_the_networks_as_they_were(training: bool) -> No
     method.networks["first"].train(training)
     method.networks["second"].train()
     before = state(method)
-    found = method.ordered_pass(lambda p, batch: p)
+    found = method.ordered_pass(lambda said, batch: of(said))
     assert same_state(state(method), before)
     assert all(m.training == training for m in method.networks["first"].modules())
     assert method.networks["second"].training
@@ -71,7 +75,7 @@ def test_the_ordered_pass_makes_room_for_its_results_once() -> None:
     fit(method, data)
     with Allocations() as allocations:
         found = method.ordered_pass(
-            lambda p, batch: {"wide": batch.labels[:, None].repeat(1, 1000)}
+            lambda said, batch: {"wide": batch.labels[:, None].repeat(1, 1000)}
         )
     wide = data.splits["train"].labels[:, None].expand(-1, 1000)
     assert torch.equal(found["wide"], wide)
@@ -83,16 +87,16 @@ def test_measure_gives_confidence_and_prediction() -> None:
     data = make_data()
     method = make_method(data, **TWO)
     fit(method, data)
-    p = method.ordered_pass(lambda p, batch: p)
+    p = method.ordered_pass(lambda said, batch: of(said))
     measured = method.measure()
     outputs = {**p, "ensemble": (p["first"] + p["second"]) / 2}
     for name, of_output in outputs.items():
-        assert torch.equal(measured[f"prediction_{name}"], of_output.argmax(-1))
-        assert torch.equal(measured[f"top_{name}"], of_output.max(-1).values)
+        assert torch.equal(measured.prediction[name], of_output.argmax(-1))
+        assert torch.equal(measured.top[name], of_output.max(-1).values)
     for name in ("first", "second"):
         given = data.splits["train"].labels[:, None]
-        assert torch.equal(measured[f"confidence_{name}"], p[name].gather(1, given)[:, 0])
-    assert "confidence_ensemble" not in measured
+        assert torch.equal(measured.confidence[name], p[name].gather(1, given)[:, 0])
+    assert "ensemble" not in measured.confidence
 
 
 def test_measure_is_kept_until_the_networks_are_trained_further() -> None:

@@ -177,7 +177,7 @@ def test_the_weights_in_use_are_the_confidences_of_the_other_network() -> None:
     fit(method, data, epochs=2)
     found = method.measure()
     for position, other in enumerate(("second", "first")):
-        expected = found[f"confidence_{other}"] - found[f"confidence_{other}"].min()
+        expected = found.confidence[other] - found.confidence[other].min()
         assert torch.equal(method.sample_weights[position], expected)
     weights = method.weights
     assert weights is not None
@@ -202,7 +202,7 @@ def test_a_network_alone_weighs_for_itself() -> None:
     data = make_data()
     method = make_method(data, **ABLATIONS["pm_ar"])
     fit(method, data, epochs=2)
-    expected = adaptive_weights(method.measure()["confidence_first"])
+    expected = adaptive_weights(method.measure().confidence["first"])
     assert torch.equal(method.sample_weights, expected[None])
 
 

@@ -16,6 +16,7 @@ from toy import ABLATIONS, FewDigits, NoNorm, TinyNet, Watched, fit, make_data, 
 
 from pmnar.data import ImageData, Split
 from pmnar.methods import PMNAR
+from pmnar.methods.measurement import Measurement
 from pmnar.samples.complementary import ComplementaryLabels
 
 pytestmark = pytest.mark.ddp
@@ -73,16 +74,16 @@ class Measured(Notes):
         assert isinstance(pl_module, PMNAR)
         kept = {name: value for name, value in state(pl_module).items() if "networks" not in name}
         kinds = pl_module.ordered_pass(
-            lambda p, batch: {
-                "bool": p["first"] > 0.1,
-                "int16": p["first"].argmax(-1).short(),
-                "bfloat16": p["first"].bfloat16(),
+            lambda said, batch: {
+                "bool": said["first"].probabilities > 0.1,
+                "int16": said["first"].probabilities.argmax(-1).short(),
+                "bfloat16": said["first"].probabilities.bfloat16(),
                 "index": batch.indices,
             }
         )
         record = {k: torch.tensor(v) for k, v in pl_module.record.items() if "min_" in k}
         assert pl_module.measurement is not None
-        self.write(trainer, kept | kinds | record | pl_module.measurement)
+        self.write(trainer, kept | kinds | record | pl_module.measurement.rows)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_an_ordered_pass_gives_every_rank_a_single_process_s_values_to_the_bit(
         method.networks.load_state_dict(trained)
         fit(method, data, callbacks=[notes], **devices(ranks))
     [one] = notes.read(1)
-    assert one.keys() > {"confidence_second", "prediction_ensemble", "sample_weights"}
+    assert one.keys() > {"confidence second", "prediction ensemble", "sample_weights"}
     assert one.keys() > {"min_confidence_first", "complementary.bits", "labels", "bool"}
     assert torch.equal(one["index"], torch.arange(SIZE))
     assert one["bool"].dtype == torch.bool
@@ -133,7 +134,7 @@ def tensors_of(thing: Any, seen: set[int]) -> Iterator[Tensor]:
     elif isinstance(thing, list | tuple | set):
         for value in thing:
             yield from tensors_of(value, seen)
-    elif isinstance(thing, PMNAR | nn.ModuleDict | ComplementaryLabels):
+    elif isinstance(thing, PMNAR | nn.ModuleDict | ComplementaryLabels | Measurement):
         yield from tensors_of(vars(thing), seen)
 
 

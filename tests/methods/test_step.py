@@ -1,5 +1,6 @@
 """One step computed in different ways: threads, one forward of all views, compilation."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -198,12 +199,12 @@ def test_a_run_goes_on_in_another_layout(tmp_path: Path, before: bool, fused: bo
     network = partial(SmallCNN, 10, width=8)
     optimizer = partial(torch.optim.SGD, lr=0.02, momentum=0.9, fused=fused)
     first = make_method(data, network, channels_last=before, **TWO)
-    first._optimizer = optimizer
+    first._setting = replace(first._setting, optimizer=optimizer)
     fit(first, data, 1, [RunCheckpoint(tmp_path)], **io)
     found = []
     for layout in (before, not before):
         again = make_method(data, network, channels_last=layout, **TWO)
-        again._optimizer = optimizer
+        again._setting = replace(again._setting, optimizer=optimizer)
         checkpoint = tmp_path / CHECKPOINT
         fit(again, data, 2, [RunCheckpoint(tmp_path / str(layout))], checkpoint, **io)
         found.append(state(again))

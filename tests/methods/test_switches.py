@@ -8,6 +8,7 @@ import torch
 from toy import ABLATIONS, SIZE, TinyNet, make_data, make_method, measured, prepared, sets
 
 from pmnar.errors import InputError
+from pmnar.methods.measurement import Measurement
 from pmnar.samples.reweighting import adaptive_weights, balance_classes, class_mean
 
 TWO = ABLATIONS["pmnar"]
@@ -22,16 +23,17 @@ def test_whose_prediction_leaves_the_store(discard_by: str, names: list[str]) ->
     method = prepared(measurement, discard_by=discard_by)
     expected = torch.arange(10) != method.labels[:, None]
     for name in names:
-        expected[torch.arange(SIZE), measurement[f"prediction_{name}"]] = False
+        expected[torch.arange(SIZE), measurement.prediction[name]] = False
     assert torch.equal(sets(method), expected)
 
 
 @pytest.mark.parametrize("discard_by", ["first", "both", "ensemble"])
 def test_one_network_discards_by_itself(discard_by: str) -> None:
-    measurement = {k: v for k, v in measured().items() if k.endswith("_first")}
+    rows = {k: v for k, v in measured().rows.items() if k.endswith(" first")}
+    measurement = Measurement.of(rows)
     method = prepared(measurement, networks=1, beta=0.0, discard_by=discard_by)
     expected = torch.arange(10) != method.labels[:, None]
-    expected[torch.arange(SIZE), measurement["prediction_first"]] = False
+    expected[torch.arange(SIZE), measurement.prediction["first"]] = False
     assert torch.equal(sets(method), expected)
 
 
@@ -39,7 +41,7 @@ def test_weight_balance_gives_every_class_the_same_mean() -> None:
     measurement = measured()
     method = prepared(measurement, weight_balance="class")
     for position, other in enumerate(("second", "first")):
-        weights = adaptive_weights(measurement[f"confidence_{other}"])
+        weights = adaptive_weights(measurement.confidence[other])
         expected = balance_classes(weights, method.labels, 10)
         assert torch.equal(method.sample_weights[position], expected)
         means = class_mean(method.sample_weights[position], method.labels, 10)
@@ -49,9 +51,9 @@ def test_weight_balance_gives_every_class_the_same_mean() -> None:
 def test_a_quantile_replaces_the_minimum() -> None:
     measurement = measured()
     method = prepared(measurement, minimum=0.2)
-    expected = adaptive_weights(measurement["confidence_second"], 0.2)
+    expected = adaptive_weights(measurement.confidence["second"], 0.2)
     assert torch.equal(method.sample_weights[0], expected)
-    lowest = measurement["confidence_first"].sort().values[int(0.2 * (SIZE - 1))]
+    lowest = measurement.confidence["first"].sort().values[int(0.2 * (SIZE - 1))]
     assert method.record["min_confidence_first"] == float(lowest)
 
 
@@ -71,7 +73,7 @@ def test_starvation_is_warned_of_once_and_names_the_classes() -> None:
     method = make_method(make_data(), **TWO)
     measurement = measured()
     starved = (method.labels == 3) | (method.labels == 8)
-    measurement["confidence_second"] = torch.where(starved, 0.01, 0.9)
+    measurement.confidence["second"] = torch.where(starved, 0.01, 0.9)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for epoch in (2, 3, 4):
@@ -86,7 +88,7 @@ def test_starvation_is_warned_of_once_and_names_the_classes() -> None:
 def test_nothing_is_warned_of_where_classes_are_balanced() -> None:
     method = make_method(make_data(), weight_balance="class", **TWO)
     measurement = measured()
-    measurement["confidence_second"] = torch.where(method.labels == 3, 0.01, 0.9)
+    measurement.confidence["second"] = torch.where(method.labels == 3, 0.01, 0.9)
     method.measurement = measurement
     method.prepare_epoch(2)
 

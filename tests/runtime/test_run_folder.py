@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,32 @@ def test_runs_of_the_same_second_never_meet(
         assert folder.is_dir()
         assert folder.parent == tmp_path / "digits" / "sym50" / "pmnar"
         assert folder.name.startswith("20260102-030405-")
+
+
+def test_names_sort_as_runs_were_begun_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is set back; or the newest folder is of a version that wrote local time."""
+    hours = iter([12, 9, 9, 13])
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> "Clock":
+            assert tz is UTC
+            return cls(2026, 10, 25, next(hours))
+
+    monkeypatch.setattr(run_folder, "datetime", Clock)
+    folders = [make_run_folder(tmp_path, "digits", "sym50", "pmnar") for _ in range(4)]
+    times = [folder.name.rpartition("-")[0].partition("-")[2] for folder in folders]
+    assert times == ["120000", "120001", "120002", "130000"]
+    assert sorted(folders) == folders
+
+
+def test_other_folders_have_no_time(tmp_path: Path) -> None:
+    for name in ("99999999-999999-x", "zoo", "20991301-000000-x", "20990101-000000"):
+        (tmp_path / "digits" / "sym50" / "pmnar" / name).mkdir(parents=True)
+    folder = make_run_folder(tmp_path, "digits", "sym50", "pmnar")
+    assert folder.name < "2099"
 
 
 def test_a_folder_that_exists_is_never_taken(

@@ -14,6 +14,8 @@ from pmnar.samples.reweighting import (
     check_minimum,
     class_mean,
     lowest_confidence,
+    normalised,
+    relative_weights,
     starved_classes,
 )
 
@@ -82,6 +84,35 @@ def test_minimum_may_be(minimum: str | float) -> None:
 def test_minimum_may_not_be(minimum: str | float) -> None:
     with pytest.raises(InputError, match=rf"method\.minimum .* got {minimum}"):
         check_minimum(minimum)
+
+
+def distributions(size: int = 50, classes: int = 4) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(size, classes, generator=generator, dtype=torch.float64).softmax(-1)
+
+
+def test_relative_weights_are_those_of_a_plain_loop() -> None:
+    p, labels = distributions(), given_labels(50)
+    rows = zip(p.tolist(), labels.tolist(), strict=True)
+    assert relative_weights(p, labels).tolist() == [row[y] / max(row) for row, y in rows]
+
+
+def test_relative_weights_are_1_before_anything_is_known_and_the_paper_s_in_the_end() -> None:
+    labels = given_labels(50)
+    assert (relative_weights(torch.full((50, 4), 0.25), labels) == 1).all()
+    sure = torch.nn.functional.one_hot(labels.roll(1), 4).double()
+    confidence = sure.gather(1, labels[:, None]).squeeze(1)
+    assert torch.equal(relative_weights(sure, labels), adaptive_weights(confidence))
+    assert relative_weights(torch.zeros(50, 4), labels).isfinite().all()
+
+
+def test_a_weighted_mean_over_the_weights_sum() -> None:
+    weights, values = adaptive_weights(confidences()), confidences(seed=1)
+    pairs = list(zip(weights.tolist(), values.tolist(), strict=True))
+    expected = math.fsum(w * v for w, v in pairs) / math.fsum(w for w, _ in pairs)
+    found = (normalised(weights, weights.mean()) * values).mean()
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+    assert not normalised(torch.zeros(2, 3), torch.zeros(2)).any()
 
 
 def test_class_means_are_those_of_a_plain_loop() -> None:

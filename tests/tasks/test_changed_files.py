@@ -7,6 +7,7 @@ import numpy as np
 import official_data
 import pyarrow.parquet as pq
 import pytest
+import torch
 from omegaconf import DictConfig
 from processes import QUIET, Result
 
@@ -15,6 +16,7 @@ from pmnar.noise import NoisyLabels
 from pmnar.runtime.checkpoint import read_checkpoint
 from pmnar.tasks.evaluate import evaluate
 from pmnar.tasks.places import read_summary
+from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.train import load_data
 
 Run = Callable[..., Path]
@@ -108,6 +110,7 @@ def test_nothing_goes_on_with_other_images(
     assert in_one_line(command("train", *same), TOLD[kind])
     result = command("train", f"resume={made}", "trainer.max_epochs=2")
     assert in_one_line(result, TOLD[kind])
+    assert result.out == ""  # it does not say that it goes on, and then does not
     result = command("evaluate", f"run={made}", "accelerator=cpu")
     assert in_one_line(result, TOLD[kind])
     (made / "labels.npz").unlink()  # by the checkpoint alone
@@ -165,3 +168,13 @@ def test_a_run_without_a_fingerprint_goes_on_as_it_did(
     same = (*QUIET, *overrides, f"runs_dir={runs}", "skip_done=true")
     assert f"skipped: {made}" in command("train", *same).out
     assert command("evaluate", f"run={made}", "accelerator=cpu").code == 2  # the checkpoint knows
+
+
+def test_a_checkpoint_knows_what_decoded_its_images() -> None:
+    run = {"dataset": "toy", "method": "ce", "class_names": ["a", "b"], "images": "12"}
+    checkpoint = {"pmnar": run | {"images": "34", "decoder": "Pillow 9"}}
+    with pytest.raises(InputError, match="decoded by another Pillow/libjpeg: Pillow 9 then, Pill"):
+        check_checkpoint(checkpoint, run | {"decoder": "Pillow 13"}, torch.zeros(1))
+    for decoder in ("Pillow 9", None):
+        with pytest.raises(InputError, match=r"changed\); restore them"):
+            check_checkpoint(checkpoint, run | {"decoder": decoder}, torch.zeros(1))

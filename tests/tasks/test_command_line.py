@@ -179,3 +179,46 @@ def test_brackets_in_what_is_said_are_not_taken_for_markup(
 ) -> None:
     say("a class called [red], a folder called [/tmp]")
     assert capsys.readouterr().out == "a class called [red], a folder called [/tmp]\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "arguments", "told"),
+    [
+        (
+            "train",
+            "--resume a/b",
+            "--resume is no option; settings are typed without dashes: ",
+        ),
+        ("train", "--resume=a/b", "option; settings are typed without dashes: resume=a/b"),
+        ("train", "--seed", "--seed is no option; settings are typed without dashes: seed=…"),
+        ("train", "--max-epochs 5", "key=value, without dashes: did you mean trainer.max_epochs"),
+        ("train", "-resume a/b", "settings are typed without dashes: resume=a/b"),
+        ("train", "seed=1 -m method.beta=1,2", "method.beta=1,2 stands behind an option: -m and "),
+        ("train", "resume a/b", "resume is no setting; type it with its value: resume=a/b"),
+        ("train", "seed", "seed is no setting; type it with its value: seed=…"),
+        ("train", "resume=", "resume must be a path, got nothing"),
+        ("evaluate", "--resume a/b", "there are accelerator, checkpoint, data_dir, run"),
+        ("evaluate", "--run a/b", "a/b is no setting; settings are typed key=value: "),
+        ("evaluate", "run=", "run must be a path, got nothing"),
+        ("evaluate", "conf", "conf is no setting; a run is named by run="),
+    ],
+)
+def test_arguments_that_are_no_settings(
+    command: Command, monkeypatch: pytest.MonkeyPatch, task: str, arguments: str, told: str
+) -> None:
+    monkeypatch.chdir(config_dir().parent)
+    assert told in one_error(command(task, *shlex.split(arguments)))
+
+
+def test_evaluate_without_a_run_names_the_newest(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = "error: run must name a run folder or a checkpoint: run=<run folder>"
+    assert one_error(command("evaluate")) == told
+    for name in ("b/c/20260102-000000-a", "a/d/20260103-000000-a", "b/d/20260104-000000-none"):
+        (tmp_path / "runs" / "digits" / name / "checkpoints").mkdir(parents=True)
+        if not name.endswith("none"):
+            (tmp_path / "runs" / "digits" / name / "checkpoints" / "last.ckpt").touch()
+    newest = "pmnar-evaluate run=runs/digits/a/d/20260103-000000-a"
+    assert one_error(command("evaluate")) == f"{told}, such as the newest: {newest}"

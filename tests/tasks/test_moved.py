@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from processes import Result
 
 from pmnar.tasks.command import plain
-from pmnar.tasks.find import finished_run
+from pmnar.tasks.find import earlier_run
 from pmnar.tasks.moved import MOVED, under_new_keys
 
 Command = Callable[..., Result]
@@ -63,7 +63,7 @@ def test_an_older_run_is_found(short_run: Run, short: tuple[str, ...], composed:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(older(yaml.safe_load(path.read_text()))))
     root = folder.parents[3]
-    assert finished_run(composed(*short, f"runs_dir={root}", "trainer.max_epochs=1")) == folder
+    assert earlier_run(composed(*short, f"runs_dir={root}", "trainer.max_epochs=1")) == folder
 
 
 def test_an_older_run_goes_on_and_is_evaluated(

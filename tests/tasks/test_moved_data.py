@@ -10,7 +10,7 @@ import yaml
 from omegaconf import OmegaConf
 from processes import QUIET, Result
 
-from pmnar.tasks.places import move_data
+from pmnar.tasks.places import from_its_start, move_data
 
 Command = Callable[..., Result]
 SMALL = (
@@ -58,3 +58,47 @@ def test_what_moves_with_the_data(source: str, noise: str, moved: tuple[str, str
     )
     move_data(config, "data", "new")
     assert (config.dataset.source.data_dir, config.noise.path, config.data_dir) == (*moved, "new")
+
+
+def test_a_run_finds_its_data_from_another_folder(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`data_dir` and `runs_dir` are relative to where the run was started from."""
+    (tmp_path / "elsewhere").mkdir()
+    official_data.write_image_folder(tmp_path / "images" / "mine", side=8)
+    monkeypatch.chdir(tmp_path)
+    source = ("data_dir=images/mine", "runs_dir=all/runs")
+    trained = command("train", *SMALL, *source)
+    assert trained.code == 0, trained.err
+    [run] = [path.parent for path in (tmp_path / "all").rglob("config.yaml")]
+    here = command("evaluate", f"run={run}", "accelerator=cpu")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    there = command("evaluate", f"run={run}", "accelerator=cpu")
+    assert (here.code, there.code) == (0, 0), there.err
+    assert json.loads(here.out) == json.loads(there.out)
+    gone_on = command("train", f"resume={run}", "trainer.max_epochs=2")
+    assert gone_on.code == 0, gone_on.err
+
+
+def test_an_error_on_a_relative_place_says_from_where_it_was_looked(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = command("train", *SMALL, "data_dir=images/mine")
+    assert (told.code, told.err.rstrip().endswith(f"(seen from {tmp_path})")) == (2, True)
+    told = command("train", *SMALL, f"data_dir={tmp_path / 'images'}")
+    assert (told.code, "seen from" in told.err) == (2, False)
+
+
+@pytest.mark.parametrize("runs_dir", ["/abs/runs", "other", "../runs"])
+def test_where_a_run_was_started_from_is_not_guessed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs_dir: str
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    given = {"data_dir": "images", "runs_dir": runs_dir, "dataset": {"source": {}}, "noise": {}}
+    for where, place in ((runs_dir, "images"), ("runs", str(tmp_path / "images"))):
+        config = OmegaConf.create(given | {"runs_dir": where})
+        from_its_start(config, tmp_path / "runs" / "digits" / "sym50" / "ce" / "run")
+        assert config.data_dir == place

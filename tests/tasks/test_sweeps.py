@@ -17,7 +17,7 @@ from processes import Result
 
 from pmnar.methods import PMNAR
 from pmnar.tasks import cli
-from pmnar.tasks.find import finished_run, matching_runs, unfinished_run
+from pmnar.tasks.find import earlier_run, is_finished, matching_runs
 from pmnar.tasks.jobs import spawn_ranks
 from pmnar.tasks.sweep import recorded
 
@@ -238,7 +238,11 @@ def test_a_run_of_before_a_key_had_its_default(
     # The run was made with one thread, which is not what is written when nothing is said.
     free = "compute.threads=${dataset.recipe.threads}"
     assert found(free) == [folder]
-    others = ("compute.threads=1", "compute.compile=default", "compute.fused_forward=true")
+    # What was typed and is the default value is that: the digits' recipe says one thread.
+    alike = ("compute.threads=1", "compute.compile=auto")
+    for same in (*alike, "method.beta=1.0", "detection.threshold=0.50"):
+        assert found(free, same) == [folder]
+    others = ("compute.threads=2", "compute.compile=default", "compute.fused_forward=true")
     for other in (*others, "detection.threshold=0.4", "method.beta=3"):
         assert found(free, other) == []
     assert found(free, "seed=2") == found(free, "data.batch_size=50") == []
@@ -252,11 +256,33 @@ def test_a_run_that_was_to_be_longer_is_not_finished(
     two, three = (
         composed(*short, f"runs_dir={runs}", f"trainer.max_epochs={epochs}") for epochs in (2, 3)
     )
-    assert (finished_run(two), unfinished_run(two)) == (folder, None)
+    assert (earlier_run(two), is_finished(folder, two)) == (folder, True)
     config = OmegaConf.load(folder / "config.yaml")
     config.trainer.max_epochs = 3
     OmegaConf.save(config, folder / "config.yaml")
-    assert (finished_run(three), unfinished_run(three)) == (None, folder)
+    assert (earlier_run(three), is_finished(folder, three)) == (folder, False)
+
+
+def test_of_two_earlier_runs_a_finished_one_is_taken(
+    short_run: Callable[..., Path], composed: Composed, short: Short, runs: Path
+) -> None:
+    older, newer = sorted(short_run("trainer.max_epochs=1") for _ in range(2))
+    cfg = composed(*short, f"runs_dir={runs}", "trainer.max_epochs=1")
+    assert earlier_run(cfg) == newer
+    (newer / "summary.json").unlink()
+    assert earlier_run(cfg) == older
+    (older / "summary.json").unlink()
+    assert earlier_run(cfg) == newer
+    (newer / "checkpoints" / "last.ckpt").unlink()
+    assert earlier_run(cfg) == older
+    (older / "checkpoints" / "last.ckpt").unlink()
+    assert earlier_run(cfg) is None
+
+
+def test_a_sweep_refuses_no_number_of_machines(sweep: Command) -> None:
+    result = sweep("trainer.num_nodes=null")
+    assert result.code == 2
+    assert result.err == "error: job 0: trainer.num_nodes must be at least 1, got None\n"
 
 
 def test_a_single_run_is_not_done_twice(command: Command, short: Short, runs: Path) -> None:

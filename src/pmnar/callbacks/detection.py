@@ -38,7 +38,7 @@ class DetectionMonitor(Checkpoint):
         method = as_method(pl_module)
         if method.measurement is None:
             return
-        confidence = method.measure()["confidence_first"].cpu()
+        confidence = method.measure().confidence["first"].cpu()
         found = detection_metrics(confidence, method.labels.cpu(), self.true, self.threshold)
         found.pop("threshold")
         method.record |= {f"detection_{name}": value for name, value in found.items()}

@@ -14,17 +14,21 @@ class LostClasses(Checkpoint):
     A class may starve long before its weights or its test recall say so: it is *lost* once it is
     predicted for under a tenth of as many training samples as it is given to. Each is warned of
     once, when that is first seen. What a class counts goes into the epoch's numbers `by_class`.
+
+    Args:
+        name: the method's, for the warning: one command may train two.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "") -> None:
         self.told: set[int] = set()
+        self.who = f"{name}: " if name else ""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Add `given`, `predicted` and `recall_given` of each class; warn of the newly lost."""
         method = as_method(pl_module)
         if method.measurement is None:
             return
-        prediction = method.measure()["prediction_first"]
+        prediction = method.measure().prediction["first"]
         counts = class_counts(prediction, method.labels, method.num_classes)
         method.by_class |= {
             "given": counts.given,
@@ -35,8 +39,8 @@ class LostClasses(Checkpoint):
         if new:
             self.told.update(new)
             rank_zero_warn(
-                f"after epoch {trainer.current_epoch + 1} the first network hardly predicts "
-                f"{len(new):,} of {method.num_classes:,} classes (training samples "
+                f"{self.who}after epoch {trainer.current_epoch + 1} the first network hardly "
+                f"predicts {len(new):,} of {method.num_classes:,} classes (training samples "
                 f"predicted/given): {describe_lost(counts, new, method.class_names)}. They may be "
                 "lost; classes.csv follows each class"
             )

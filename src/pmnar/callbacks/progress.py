@@ -67,12 +67,15 @@ class ProgressBar(LightningBar):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         batch: Any,
-        step: int,
-        split: int = 0,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """A split's first batch begins its line."""
-        if self.has_dataloader_changed(split):
-            self._begin(self.validation_description, self.total_val_batches_current_dataloader)
+        if self.has_dataloader_changed(dataloader_idx):
+            name, batches = self.validation_description, self.total_val_batches_current_dataloader
+            if trainer.testing:
+                name, batches = self.test_description, self.total_test_batches_current_dataloader
+            self._begin(name, batches)
 
     def on_validation_batch_end(
         self,
@@ -90,18 +93,7 @@ class ProgressBar(LightningBar):
         """The next validation begins a line again."""
         self.reset_dataloader_idx_tracker()
 
-    def on_test_batch_start(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        batch: Any,
-        step: int,
-        split: int = 0,
-    ) -> None:
-        """A split's first batch begins its line."""
-        if self.has_dataloader_changed(split):
-            self._begin(self.test_description, self.total_test_batches_current_dataloader)
-
+    on_test_batch_start = on_validation_batch_start
     on_test_batch_end = on_validation_batch_end
     on_test_end = on_validation_end
 

@@ -19,10 +19,12 @@ from pmnar.detection import (
     class_counts,
     detection_metrics,
     find_suspects,
+    health_of,
     samples_table,
     write_samples,
 )
 from pmnar.files import write_text
+from pmnar.health import is_healthy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.names import suffixes
 from pmnar.runtime.checkpoint import finished_epochs
@@ -79,8 +81,14 @@ class RunTables(Checkpoint):
             )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write what a run lacks that was killed between its last checkpoint and its end."""
+        """Write what a run lacks that was killed between its last checkpoint and its end.
+
+        Or one that goes back to an older checkpoint, and ends there.
+        """
         if self.rows and self.rows[-1]["epoch"] == trainer.max_epochs:
+            if trainer.is_global_zero:
+                self._metrics.cut()
+                self._classes.cut()
             self._describe(trainer, as_method(pl_module))
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -105,36 +113,44 @@ class RunTables(Checkpoint):
     def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
         """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
         # All ranks: there may be a pass in either.
-        measured = {name: value.cpu() for name, value in method.measure().items()}
+        measured = method.measure()
         scores = {name: score.cpu() for name, score in method.scores().items()}
         if not trainer.is_global_zero:
             return
-        given = method.labels.cpu()
+        confidence, given = measured.confidence["first"].cpu(), method.labels.cpu()
+        prediction = measured.prediction["first"].cpu()
         table = samples_table(
             given=given,
-            confidence=measured["confidence_first"],
-            suggested=measured["prediction_first"],
-            suggested_confidence=measured["top_first"],
+            confidence=confidence,
+            suggested=prediction,
+            suggested_confidence=measured.top["first"].cpu(),
             class_names=method.class_names,
             weight=None if method.weights is None else method.weights.cpu(),
             threshold=self.threshold,
             scores=scores,
+            order=method.suspects_by,
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
-        found = self.summary(method) | self._found(measured, given, method.class_names)
+        found = self._found(confidence, prediction, given, method)
+        found |= self.summary(method) | found  # first what is found: whether to believe the rest
         write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
 
     def _found(
-        self, measured: Mapping[str, Tensor], given: Tensor, class_names: Sequence[str]
+        self, confidence: Tensor, prediction: Tensor, given: Tensor, method: NoisyLabelMethod
     ) -> dict[str, Any]:
         """What the final networks say of the training samples."""
-        counts = class_counts(measured["prediction_first"], given, len(class_names))
-        true, confidence = self.samples.get("true"), measured["confidence_first"]
+        counts, true = class_counts(prediction, given, method.num_classes), self.samples.get("true")
+        suspects, names = (
+            find_suspects(confidence, given, prediction, self.threshold),
+            method.class_names,
+        )
+        health = health_of(counts, names, given, prediction, suspects.mislabelled, true)
         return {
+            **health,
+            **({} if is_healthy(health) else {"try": method.remedy}),
             "detection": detection_metrics(confidence, given, true, self.threshold),
-            **find_suspects(confidence, given, measured["prediction_first"], self.threshold).counts,
-            "lost_classes": [class_names[k] for k in counts.lost],
+            **suspects.counts,
         }
 
     def summary(self, method: NoisyLabelMethod) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a data source hands over: arrays of images and labels."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -33,12 +34,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def digest(self) -> str:
-        """Of images, labels, paths and their order; all images are read (see `Fingerprint`)."""
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """Of images, labels, paths and their order; all images are read, once."""
         labels = self.labels.numpy()
         index = np.arange(len(labels))
-        return Fingerprint.of(self.images.numpy(), labels, index, self.paths).digest
+        return Fingerprint.of(self.images.numpy(), labels, index, self.paths)
 
 
 @dataclass(frozen=True)

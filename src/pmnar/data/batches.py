@@ -1,13 +1,15 @@
 """Batches: which samples, in which order, on which rank."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from pmnar.errors import InputError
+from pmnar.names import TRAIN
 from pmnar.runtime.gather import exchange_rows, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
@@ -68,14 +70,18 @@ class Batch(NamedTuple):
     Attributes:
         indices: positions in the split, int64 `[B]`.
         views: normalised images, each float `[B, C, H, W]`; one per name in the method's `views`.
-        labels: int64 `[B]`; given labels in training, the test split's own labels in testing.
+        labels: int64 `[B]`; given labels in training, the test split's own labels in testing, true
+            labels of the split `clean`.
         share: in training, this batch's part of the global batch; None elsewhere.
+        parts: where an epoch is drawn from `streams` of a method's own, a batch of each by name.
+            The first is what this batch itself holds.
     """
 
     indices: Tensor
     views: tuple[Tensor, ...]
     labels: Tensor
     share: Share | None
+    parts: Mapping[str, Any] = {}
 
 
 class Request(NamedTuple):
@@ -85,6 +91,21 @@ class Request(NamedTuple):
     indices: Tensor
     share: Share | None = None
     images: Tensor | None = None
+    parts: Mapping[str, Any] = {}
+
+
+class Stream(NamedTuple):
+    """Samples that an epoch draws batches from.
+
+    Attributes:
+        indices: positions in the split, int64 `[n]`.
+        batch_size: samples in a global batch; None: `data.batch_size`. No more than there are.
+        split: `train`, or `clean`, which has true labels.
+    """
+
+    indices: Tensor
+    batch_size: int | None = None
+    split: str = TRAIN
 
 
 class ShuffledBatches(Sampler[Request]):
@@ -92,36 +113,85 @@ class ShuffledBatches(Sampler[Request]):
 
     The batch size is that of all ranks together, so a recipe means the same on any number of
     devices (but for BatchNorm, which sees a rank's share unless `trainer.sync_batchnorm=true`).
-    A last batch too small for two samples a rank is left out of the epoch: BatchNorm needs two.
+    A last batch too small for two samples a rank is left out: BatchNorm needs two.
+
+    The first stream is gone through once, and rules the number of steps; the others are drawn
+    beside it, as often as it takes, in a new order each time. A stream too small for two samples
+    a rank is left out. Where there is more than the one stream `train`, a request has `parts`.
 
     Args:
-        size: number of training samples, N.
-        batch_size: samples in a global batch.
-        seed: the order and all draws are a function of (seed, epoch).
+        streams: what to draw from, by name.
+        batch_size: samples in a global batch of a stream that says nothing else.
+        seed: the order and all draws are a function of (seed, epoch, step, stream).
         epoch: gives the epoch about to begin; asked when iteration starts, since what Lightning
             sets on a sampler comes too late for a resumed run with workers.
+
+    Raises:
+        InputError: no stream has two samples a rank.
     """
 
     def __init__(
-        self, size: int, batch_size: int, seed: int, rank: int, world: int, epoch: Callable[[], int]
+        self,
+        streams: Mapping[str, Stream],
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        epoch: Callable[[], int],
     ) -> None:
-        check_batch_size(batch_size, size, world)
-        self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.rank, self.world, self.epoch = rank, world, epoch
+        self.streams = {
+            name: stream._replace(
+                batch_size=min(stream.batch_size or batch_size, len(stream.indices))
+            )
+            for name, stream in streams.items()
+            if len(stream.indices) >= 2 * world
+        }
+        if not self.streams:
+            raise InputError(
+                f"nothing to train on: none of {', '.join(streams)} has {2 * world} samples, two "
+                f"for each of {world} devices"
+            )
+        self.in_parts = set(streams) != {TRAIN}
+        self.seed, self.rank, self.world, self.epoch = seed, rank, world, epoch
 
     def __len__(self) -> int:
-        full, rest = divmod(self.size, self.batch_size)
-        return full + (rest >= 2 * self.world)
+        return self._batches(next(iter(self.streams.values())))
 
     def __iter__(self) -> Iterator[Request]:
         epoch = self.epoch()
-        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        order = torch.randperm(self.size, generator=generator)
-        for step in range(len(self)):
-            members = order[step * self.batch_size : (step + 1) * self.batch_size]
-            seed = derive_seed(self.seed, "draws", epoch, step)
-            share = Share(seed, len(members), self.rank, self.world)
-            yield Request("train", share.take(members), share)
+        first, *others = self.streams
+        drawn = {name: self._endless(name, epoch) for name in others}
+        for step, members in enumerate(self._once(first, "order", epoch)):
+            of_first = self._request(first, members, "draws", epoch, step)
+            of_others = {
+                name: self._request(name, next(batches), "draws", epoch, step, name)
+                for name, batches in drawn.items()
+            }
+            if self.in_parts:
+                yield of_first._replace(parts={first: of_first, **of_others})
+            else:
+                yield of_first
+
+    def _batches(self, stream: Stream) -> int:
+        assert stream.batch_size
+        full, rest = divmod(len(stream.indices), stream.batch_size)
+        return full + (rest >= 2 * self.world)
+
+    def _once(self, name: str, *purpose: int | str) -> Iterator[Tensor]:
+        """Global batches of a stream's samples, each once."""
+        stream = self.streams[name]
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
+        order = stream.indices[torch.randperm(len(stream.indices), generator=generator)]
+        assert stream.batch_size
+        yield from torch.split(order, stream.batch_size)[: self._batches(stream)]
+
+    def _endless(self, name: str, epoch: int) -> Iterator[Tensor]:
+        for time in count():
+            yield from self._once(name, "order", epoch, name, time)
+
+    def _request(self, name: str, members: Tensor, *purpose: int | str) -> Request:
+        share = Share(derive_seed(self.seed, *purpose), len(members), self.rank, self.world)
+        return Request(self.streams[name].split, share.take(members), share)
 
 
 def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
@@ -160,15 +230,3 @@ def rank_block(size: int, batch_size: int, rank: int, world: int) -> range:
     batches = -(-size // batch_size)
     start, stop = (share * batches // world * batch_size for share in (rank, rank + 1))
     return range(min(start, size), min(stop, size))
-
-
-class Gather(Dataset[Request]):
-    """Adds the images to a request; with None they are left to be gathered on the device."""
-
-    def __init__(self, images: Tensor | None) -> None:
-        self.images = images
-
-    def __getitem__(self, request: Request) -> Request:
-        if self.images is None:
-            return request
-        return request._replace(images=self.images.index_select(0, request.indices))

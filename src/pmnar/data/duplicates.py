@@ -1,14 +1,17 @@
-"""The same image in training and in a test split, told by content."""
+"""The same image twice, in training and in a test split or under two classes, told by content."""
 
 import warnings
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from pmnar.data.arrays import Split
 from pmnar.data.module import NoisyDataModule
 from pmnar.names import HELD_OUT
+from pmnar.noise.fingerprint import Fingerprint
 
 SHOWN = 3
 """How many images a line names."""
@@ -21,44 +24,77 @@ class Shared(NamedTuple):
     test: int
 
 
-def warn_of_shared(data: NoisyDataModule) -> None:
-    """Warn, in a line a test split, of its images that are trained on: it says too much of them."""
+def warn_of_copies(data: NoisyDataModule) -> None:
+    """Warn of images that are there twice, from the digests that are known of each.
+
+    In a line a test split, of its images that are trained on, so that it says too much of them;
+    in one more, of training images that are in two classes. What is held out of training is
+    neither.
+    """
+    train, samples = data.splits["train"], data.labels.fingerprint
+    assert samples is not None  # there are images
     tests = {name: data.splits[name] for name in data.test_names if name != HELD_OUT}
-    train = data.splits["train"]
-    for name, shared in find_shared(train, tests).items():
-        split, some = data.splits[name], shared[:SHOWN]
-        named = ", ".join(f"{_name(split, s.test)} is {_name(train, s.train)}" for s in some)
-        more = ", …" if len(shared) > SHOWN else ""
+    for name, shared in find_shared(train, samples, tests).items():
+        split = data.splits[name]
+        named = [f"{_name(split, s.test)} is {_name(train, s.train)}" for s in shared[:SHOWN]]
         warnings.warn(
             f"{len(shared):,} of {len(split):,} images in {name} are in the training set, too "
-            f"({named}{more}): accuracy on them says little",
+            f"({_first(named, len(shared))}): accuracy on them says little",
+            stacklevel=2,
+        )
+    if twice := find_contradictions(train.images, samples):
+        names = [f"{_name(train, at)} is {_name(train, other)}" for at, other in twice[:SHOWN]]
+        warnings.warn(
+            f"{len(twice):,} of {len(train):,} training images are copies of one in another class "
+            f"({_first(names, len(twice))}): one label of each pair is wrong",
             stacklevel=2,
         )
 
 
-def find_shared(train: Split, tests: Mapping[str, Split]) -> dict[str, list[Shared]]:
+def find_shared(
+    train: Split, samples: Fingerprint, tests: Mapping[str, Split]
+) -> dict[str, list[Shared]]:
     """The images of each test split that are, pixel by pixel, in `train`; no split without any.
 
-    Each image is read and hashed once. Of those that are equal in `train`, the first is named.
+    Of those that are equal in `train`, the first is named.
+
+    Args:
+        train: the training images.
+        samples: their fingerprint.
+        tests: the test splits by name.
     """
     places: dict[int, list[tuple[str, int]]] = {}
     for name, split in tests.items():
-        for at, key in enumerate(_keys(split)):
+        for at, key in enumerate(split.fingerprint.digests.tolist()):
             places.setdefault(key, []).append((name, at))
     found: dict[str, dict[int, Shared]] = {}
-    for at, key in enumerate(_keys(train) if places else ()):
+    for at, key in enumerate(samples.digests.tolist() if places else ()):
         # What has been found is not looked for again: many images may be one and the same.
         for name, place in places.pop(key, ()):
             if torch.equal(train.images[at], tests[name].images[place]):
                 found.setdefault(name, {})[place] = Shared(at, place)
-            else:
+            else:  # equal digests may be of images that differ
                 places.setdefault(key, []).append((name, place))
     return {name: [shared[at] for at in sorted(shared)] for name, shared in found.items()}
 
 
-def _keys(split: Split) -> list[int]:
-    # Equal keys may be of images that differ: whoever finds them compares.
-    return [hash(image.tobytes()) for image in split.images.numpy()]
+def find_contradictions(images: Tensor, samples: Fingerprint) -> list[tuple[int, int]]:
+    """The images `[N, C, H, W]` that an earlier one in another class is equal to.
+
+    By the classes that the source gave them: noise is no contradiction.
+
+    Returns:
+        position and that of an equal image before it, in the order of the first.
+    """
+    order = np.argsort(samples.digests, kind="stable")
+    digests, labels = samples.digests[order], samples.labels[order]
+    suspected = (digests[1:] == digests[:-1]) & (labels[1:] != labels[:-1])
+    pairs = zip(order[1:][suspected].tolist(), order[:-1][suspected].tolist(), strict=True)
+    return sorted((at, before) for at, before in pairs if torch.equal(images[at], images[before]))
+
+
+def _first(named: list[str], count: int) -> str:
+    return ", ".join(named) + (", …" if count > len(named) else "")
 
 
 def _name(split: Split, at: int) -> str:

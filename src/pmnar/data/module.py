@@ -1,8 +1,6 @@
 """The data module: a source, a noise, and batches of views on the device."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -15,27 +13,31 @@ from pmnar.augment import Augmentation
 from pmnar.data.arrays import ImageData, Source, Split
 from pmnar.data.batches import (
     Batch,
-    Gather,
     OrderedBatches,
     Request,
     Share,
     ShuffledBatches,
+    Stream,
     check_batch_size,
 )
-from pmnar.data.residence import ResidentImages, check_resident, choose_place
-from pmnar.data.subsets import choose_held_out, choose_subset, held_out_size, take
+from pmnar.data.images import Images
+from pmnar.data.residence import check_resident
+from pmnar.data.subsets import choose_clean, choose_held_out, choose_subset, held_out_size, take
 from pmnar.data.views import Views
 from pmnar.errors import InputError
-from pmnar.names import HELD_OUT
+from pmnar.names import CLEAN, HELD_OUT, TRAIN
 from pmnar.noise import CleanLabels, Noise, NoisyLabels, inject
+from pmnar.noise.base import BoolArray
 from pmnar.runtime.process import private_folder
 
 
 class NoisyDataModule(L.LightningDataModule):
     """Images in memory, noisy labels injected once, views drawn on the device.
 
-    Training is handed the given labels only; `labels.true` is for evaluation code. `labels`
-    describes what is trained on, `labels.held_out` what was held out of it.
+    Training is handed the given labels only, but for those of the split `clean`; `labels.true` is
+    for evaluation code. `labels` describes what is trained on, `labels.held_out` what was held out
+    of it. A method says what it wants by `train_views` (names of `views`, or `plain` for the
+    images as they are), `streams` and `uses_truth`.
 
     Args:
         source: where images and labels come from.
@@ -43,8 +45,7 @@ class NoisyDataModule(L.LightningDataModule):
         noise_seed: seeds the noise.
         seed: seeds the order of training and all draws of the views.
         batch_size: samples in a training batch, over all devices together.
-        views: the augmentations by name; a method names those it needs in `train_views`, with
-            `plain` for the images as they are.
+        views: the augmentations by name.
         mean, std: per-channel statistics of images scaled to [0, 1].
         eval_batch_size: samples in a batch where no gradient is needed.
         train_subset: train on this many images, a random choice fixed by `subset_seed`.
@@ -52,6 +53,9 @@ class NoisyDataModule(L.LightningDataModule):
             it, with its given labels, as the last evaluation split `noisy_validation`: settings
             can be chosen by it without any true label. The same share of each given class.
         noisy_validation_seed: seeds which images those are.
+        clean: how many training samples are held out with their true labels, as the split `clean`,
+            for methods that need such; as many of each class as its share of all asks for.
+        clean_seed: seeds which those are.
         num_workers: processes that gather images; `auto` is 0 while images are in memory, and up
             to 4 where they are streamed.
         resident: where the training images live: on the `device` (padded once), or as the source
@@ -76,6 +80,8 @@ class NoisyDataModule(L.LightningDataModule):
         subset_seed: int = 0,
         noisy_validation: float = 0,
         noisy_validation_seed: int = 0,
+        clean: int = 0,
+        clean_seed: int = 0,
         num_workers: int | str = "auto",
         resident: str = "auto",
     ) -> None:
@@ -90,12 +96,13 @@ class NoisyDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_subset, self.subset_seed = train_subset, subset_seed
         self.noisy_validation, self.held_out_seed = noisy_validation, noisy_validation_seed
+        self.clean, self.clean_seed = clean, clean_seed
         self.num_workers, self.resident = num_workers, resident
         self.train_views: tuple[str, ...] = ("weak",)
+        self.streams: Callable[[int], Mapping[str, Stream]] | None = None
+        self.uses_truth = False
         self.splits: dict[str, Split] = {}
-        self._images: dict[tuple[str, torch.device], ResidentImages] = {}
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
-        self._places: dict[str, str] = {}
         self._ordered: dict[tuple[int, int], DataLoader[Request]] = {}
 
     def prepare_data(self) -> None:
@@ -115,10 +122,12 @@ class NoisyDataModule(L.LightningDataModule):
         self.labels = self._inject(data, train, index)
         self.class_names, self.num_classes = data.class_names, data.num_classes
         given = Split(train.images, torch.from_numpy(self.labels.given), train.paths)
-        self.splits = {"train": given, **data.test}
-        if held_out:
-            self._hold_out(given, held_out)
-        self.test_names = tuple(name for name in self.splits if name != "train")
+        self.splits = {TRAIN: given, **data.test}
+        self._hold_out(given, held_out)
+        self.images = Images(
+            self.splits, self.resident, self.num_workers, self._border, self._device_and_sharers
+        )
+        self.test_names = tuple(name for name in self.splits if name not in (TRAIN, CLEAN))
 
     def check_views(self) -> None:
         """Draw the views of two images, for nothing.
@@ -130,11 +139,19 @@ class NoisyDataModule(L.LightningDataModule):
         self.views.draw(self.train_views, images, 0, Share(self.seed, len(images)))
 
     def _hold_out(self, given: Split, size: int) -> None:
-        held = choose_held_out(self.labels.given, size, self.held_out_seed)
-        self.labels = self.labels.without(held)
-        places = torch.from_numpy(held)
-        self.splits["train"] = take(given, (~places).nonzero()[:, 0])
-        self.splits[HELD_OUT] = take(given, places.nonzero()[:, 0])
+        """Take `size` samples with their given labels, and `clean` with their true ones, apart."""
+        true = self.labels.true
+        noisy = choose_held_out(self.labels.given, size, self.held_out_seed)
+        clean = choose_clean(true, self.clean, ~noisy, self.clean_seed)
+        check_batch_size(self.batch_size, int((~noisy & ~clean).sum()))
+        if noisy.any():
+            self.splits[HELD_OUT] = take(given, _places(noisy))
+        if true is not None and clean.any():
+            correct = Split(given.images, torch.from_numpy(true), given.paths)
+            self.splits[CLEAN] = take(correct, _places(clean))
+        if (held := noisy | clean).any():
+            self.labels = self.labels.without(held)
+            self.splits[TRAIN] = take(given, _places(~held))
 
     def _inject(self, data: ImageData, train: Split, index: Tensor) -> NoisyLabels:
         clean = CleanLabels(
@@ -152,11 +169,24 @@ class NoisyDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Request]:
         """Shuffled batches of indices for this rank, with images where they stay on the host."""
-        rank, world = self._rank_and_world()
-        sampler = ShuffledBatches(
-            len(self.splits["train"]), self.batch_size, self.seed, rank, world, self._epoch
-        )
-        return self._loader("train", sampler)
+        batches = self.shuffled(self._epoch, *self._rank_and_world())
+        return self.images.loader(batches, TRAIN, *({CLEAN} & self.splits.keys()))
+
+    def shuffled(self, epoch: Callable[[], int], rank: int = 0, world: int = 1) -> ShuffledBatches:
+        """A rank's requests of the epoch, counted from 0, that is about to begin.
+
+        Raises:
+            InputError: there are fewer than two samples a rank.
+            ValueError: a method draws from a split that is not for it.
+        """
+        size = len(self.splits[TRAIN])
+        check_batch_size(self.batch_size, size, world)
+        everything = {TRAIN: Stream(torch.arange(size))}
+        streams = everything if self.streams is None else self.streams(epoch() + 1)
+        for name, stream in streams.items():
+            if stream.split != TRAIN and not (stream.split == CLEAN and self.uses_truth):
+                raise ValueError(f"stream {name}: the method may not draw from {stream.split}")
+        return ShuffledBatches(streams, self.batch_size, self.seed, rank, world, epoch)
 
     def val_dataloader(self) -> list[DataLoader[Request]]:
         """One loader a test split; each sample once over all ranks."""
@@ -167,7 +197,7 @@ class NoisyDataModule(L.LightningDataModule):
             # Lightning skips testing on a rank without a batch, and the others would wait for it.
             batch_size = min(self.eval_batch_size, max(size // world, 1))
             batches = OrderedBatches(name, size, batch_size, rank, world)
-            loaders.append(self._loader(name, batches))
+            loaders.append(self.images.loader(batches, name))
         return loaders
 
     def test_dataloader(self) -> list[DataLoader[Request]]:
@@ -178,13 +208,13 @@ class NoisyDataModule(L.LightningDataModule):
         self, device: torch.device, rank: int = 0, world: int = 1
     ) -> Iterator[Batch]:
         """A rank's share of the training set, in order, as it is (no augmentation)."""
-        size = len(self.splits["train"])
-        batches = OrderedBatches("train", size, self.eval_batch_size, rank, world)
-        requests: Iterable[Request] = map(self._host_gather("train").__getitem__, batches)
-        if self.place("train") != "device" and self._workers("train"):
+        size = len(self.splits[TRAIN])
+        batches = OrderedBatches(TRAIN, size, self.eval_batch_size, rank, world)
+        requests: Iterable[Request] = map(self.images.gathering(TRAIN).__getitem__, batches)
+        if self.images.place() != "device" and self.images.workers(TRAIN):
             # Kept, and its workers with it, for the passes to come.
             if (rank, world) not in self._ordered:
-                self._ordered[rank, world] = self._loader("train", batches)
+                self._ordered[rank, world] = self.images.loader(batches, TRAIN)
             requests = self._ordered[rank, world]
         for request in requests:
             yield self._batch(_moved(request, device))
@@ -194,73 +224,28 @@ class NoisyDataModule(L.LightningDataModule):
         return self._batch(batch)
 
     def _batch(self, request: Request) -> Batch:
+        if request.parts:
+            parts = {name: self._batch(part) for name, part in request.parts.items()}
+            return next(iter(parts.values()))._replace(parts=parts)
         split, index = request.split, request.indices
         label = self._labels_on(split, index.device)[index]
-        images, border = self._gather(request)
+        images, border = self.images.gather(request)
         if request.share is None:
             return Batch(index, (self.views.plain(images, border),), label, None)
         views = self.views.draw(self.train_views, images, border, request.share)
         return Batch(index, views, label, request.share)
 
-    # -- where the images live --------------------------------------------------------------------
-
-    def place(self, split: str = "train") -> str:
-        """Where a split's images live: `device`, `host` or `stream`."""
-        if split not in self._places:
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            needed = self.bytes_of(split)
-            sharers = self.trainer.world_size // self.trainer.num_nodes if self.trainer else 1
-            self._places[split] = choose_place(self.resident, needed, device, sharers)
-        return self._places[split]
-
-    def bytes_of(self, split: str) -> int:
-        """What a split's images take on the device, in bytes."""
-        images, border = self.splits[split].images, 2 * self._border(split)
-        size, channels, height, width = images.shape
-        return size * channels * (height + border) * (width + border) * images.itemsize
+    # -- what the images are for ------------------------------------------------------------------
 
     def _border(self, split: str) -> int:
         """Pixels of zeros that all views of the split can be cut from."""
-        return self.views.border(self.train_views) if split == "train" else 0
+        return self.views.border(self.train_views) if split == TRAIN else 0
 
-    def _workers(self, split: str) -> int:
-        if self.num_workers != "auto":
-            return int(self.num_workers)
-        return min(4, os.cpu_count() or 1) if self.place(split) == "stream" else 0
-
-    def _loader(self, split: str, sampler: Iterable[Request]) -> DataLoader[Request]:
-        on_device, workers = self.place(split) == "device", self._workers(split)
-        return DataLoader(
-            self._host_gather(split),
-            batch_size=None,
-            sampler=sampler,
-            # Its own, so that loaders leave the default generator to the networks (dropout).
-            generator=torch.Generator(),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=not on_device and torch.cuda.is_available(),
-        )
-
-    def _host_gather(self, split: str) -> Gather:
-        return Gather(None if self.place(split) == "device" else self.splits[split].images)
-
-    def _gather(self, request: Request) -> tuple[Tensor, int]:
-        """A batch's images on the device of its indices, and the border of zeros around them."""
-        split, index = request.split, request.indices
-        if request.images is not None:
-            return request.images, 0
-        resident = self.hold(split, index.device)
-        return resident.gather(index), resident.padding
-
-    def hold(self, split: str, device: torch.device) -> ResidentImages:
-        """A split's images on the device, put there the first time."""
-        key = split, device
-        if key not in self._images:
-            held = self.splits[split]
-            self._images[key] = ResidentImages(held.images, self._border(split), device)
-            if device.type == "cpu":  # in memory once
-                self.splits[split] = replace(held, images=self._images[key].images)
-        return self._images[key]
+    def _device_and_sharers(self) -> tuple[torch.device, int]:
+        """Where training goes on, and how many processes share a host's memory."""
+        if self.trainer is None:
+            return torch.device("cpu"), 1
+        return self.trainer.strategy.root_device, self.trainer.world_size // self.trainer.num_nodes
 
     def _labels_on(self, split: str, device: torch.device) -> Tensor:
         if (split, device) not in self._labels:
@@ -276,6 +261,11 @@ class NoisyDataModule(L.LightningDataModule):
         assert self.trainer is not None
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         return int(progress.processed)
+
+
+def _places(chosen: BoolArray) -> Tensor:
+    """Where a bool `[N]` is true, int64."""
+    return torch.from_numpy(chosen).nonzero()[:, 0]
 
 
 def _moved(request: Request, device: torch.device) -> Request:

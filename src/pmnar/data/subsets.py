@@ -62,6 +62,26 @@ def choose_held_out(given: IntArray, size: int, seed: int) -> BoolArray:
     return held
 
 
+def choose_clean(true: IntArray | None, size: int, free: BoolArray, seed: int) -> BoolArray:
+    """A random choice of `size` of the samples that are `free` bool `[N]`, for `data.clean`.
+
+    Of each true class as many as its share asks for, but for one more or less.
+
+    Raises:
+        InputError: the true labels are not known, or there are too few samples.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < free.sum():
+        raise InputError(
+            f"data.clean must be a number of samples in [0, {free.sum()}), got {size!r}"
+        )
+    chosen = np.zeros(len(free), np.bool_)
+    if size:
+        if true is None:
+            raise InputError(f"data.clean={size} needs true labels, and none is known")
+        chosen[free] = choose_held_out(true[free], size, seed)
+    return chosen
+
+
 def take(split: Split, index: Tensor) -> Split:
     """The samples at `index` int64 `[n]`, in that order where they are not all there are."""
     if len(index) == len(split):

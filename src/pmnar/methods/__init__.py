@@ -1,8 +1,29 @@
 """Methods: one LightningModule a file, over a base class that holds what all share."""
 
 from pmnar.methods.base import NoisyLabelMethod
-from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
+from pmnar.methods.decoupling import Decoupling
+from pmnar.methods.elr import ELR, ELRPlus
+from pmnar.methods.jocor import JoCoR
+from pmnar.methods.mixup import MixUp
+from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
+from pmnar.methods.sop import SOP
+from pmnar.methods.truncated_gce import TruncatedGCE
 
-__all__ = ["PMNAR", "CoTeaching", "NoisyLabelMethod", "Setting"]
+__all__ = [
+    "ELR",
+    "PMNAR",
+    "SOP",
+    "CoTeaching",
+    "CoTeachingPlus",
+    "Decoupling",
+    "ELRPlus",
+    "JoCoR",
+    "MixUp",
+    "NoisyLabelMethod",
+    "Plain",
+    "Setting",
+    "TruncatedGCE",
+]

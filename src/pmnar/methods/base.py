@@ -1,7 +1,7 @@
 """What every method of learning from wrong labels shares."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,15 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pmnar.data.batches import Batch
+from pmnar.data import NoisyDataModule
+from pmnar.data.batches import Batch, Stream
 from pmnar.errors import InputError, NonFiniteLossError
+from pmnar.methods.beginning import Beginning
 from pmnar.methods.evaluation import NetworksModule
 from pmnar.methods.networks import Networks
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses, Terms, sums, total
+from pmnar.names import CLEAN, TRAIN
 from pmnar.runtime.gather import least_over_ranks, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
@@ -40,6 +43,8 @@ class NoisyLabelMethod(NetworksModule):
     """Names of the views in a training batch, which may repeat: each is a draw of its own."""
     losses_are_apart: bool = False
     """Whether no network's loss reaches another's parameters."""
+    uses_truth: bool = False
+    """Whether it may draw from the split `clean`, which has true labels."""
 
     def __init__(self, setting: Setting, *, networks: int = 1) -> None:
         if networks not in (1, 2):
@@ -48,7 +53,7 @@ class NoisyLabelMethod(NetworksModule):
         super().__init__(Networks(built, setting.compute.fused_forward), setting)
         self.automatic_optimization = False
         self.seed, self.gradient_clip = setting.seed, setting.gradient_clip
-        self._optimizer, self._scheduler = setting.optimizer, setting.scheduler
+        self._setting = setting
         self.identity: dict[str, Any] = {}
         self._names: tuple[str, ...] = ()
 
@@ -78,9 +83,22 @@ class NoisyLabelMethod(NetworksModule):
         final networks.
         """
 
+    def streams(self, epoch: int) -> Mapping[str, Stream]:
+        """Which samples an epoch (1-based) is drawn from: all, unless a method says otherwise.
+
+        By the epoch and what a checkpoint holds alone, the same on every rank. The first stream
+        rules the number of steps; `batch.parts` has a batch of each (see `ShuffledBatches`).
+        """
+        return {TRAIN: Stream(torch.arange(len(self.labels)))}
+
     def scores(self) -> Mapping[str, Tensor]:
         """The method's own opinion of each given label: columns `[N]` of `samples.parquet`."""
         return {}
+
+    @property
+    def suspects_by(self) -> str:
+        """The column of `samples.parquet` that suspects are ordered by, the lowest first."""
+        return "confidence"
 
     def advice(self, epochs: int) -> str | None:
         """What to tell before a run of so many epochs, if anything."""
@@ -91,11 +109,34 @@ class NoisyLabelMethod(NetworksModule):
         return {}
 
     @property
+    def remedy(self) -> str:
+        """What to try where a run ends with classes that it has stopped predicting."""
+        return "more epochs, a lower optimizer.lr, or compare=ce to see what plain training gives"
+
+    @property
     def weights(self) -> Tensor | None:
         """The first network's sample weights `[N]`, for methods that have such."""
         return None
 
     # -- training ---------------------------------------------------------------------------------
+
+    def attach(self, data: NoisyDataModule) -> None:
+        """Tell the data module which views, streams and labels this method wants of it.
+
+        Raises:
+            InputError: it needs true labels, and none are held out.
+        """
+        if self.uses_truth and CLEAN not in data.splits:
+            raise InputError(
+                "this method learns from samples with true labels beside the others: set "
+                "data.clean to how many are held out for it, such as data.clean=1000"
+            )
+        data.train_views, data.uses_truth = self.views, self.uses_truth
+        data.streams = self.streams if self._has_streams else None
+
+    @property
+    def _has_streams(self) -> bool:
+        return type(self).streams is not NoisyLabelMethod.streams
 
     def configure_optimizers(self) -> Any:
         """One optimiser with one parameter group a network, and its schedule."""
@@ -104,16 +145,22 @@ class NoisyLabelMethod(NetworksModule):
             for name, network in self.networks.items()
         ]
         claimed = {id(parameter) for group in groups for parameter in group["params"]}
-        unclaimed = [n for n, p in self.named_parameters() if id(p) not in claimed]
+        trained = [(n, p) for n, p in self.named_parameters() if p.requires_grad]
+        unclaimed = [n for n, p in trained if id(p) not in claimed]
         if unclaimed:
             raise ValueError(f"no parameter group trains {', '.join(unclaimed)}")
-        optimizer = self._optimizer(groups)
-        return {"optimizer": optimizer, "lr_scheduler": self._scheduler(optimizer)}
+        optimizer = self._setting.optimizer(groups)
+        scheduler = self._setting.scheduler(optimizer)
+        self._beginning = Beginning(optimizer, scheduler)
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def setup(self, stage: str) -> None:
         """Choose how to compute on the device that the networks are about to move to."""
         super().setup(stage)
-        self.networks.apart = self.losses_are_apart
+        for networks in self.all_networks:
+            networks.apart = self.losses_are_apart
+        if self._has_streams:  # whose lengths, and so the number of steps, change between epochs
+            self.trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One forward a network and view, one joint backward, one step of all networks."""
@@ -216,6 +263,30 @@ class NoisyLabelMethod(NetworksModule):
         self.prepare_epoch(epoch)
         self.record["seconds_reweighting"] = time.perf_counter() - started
 
+    def restart(self, stage: str, keep: Sequence[str] = ()) -> None:
+        """Begin a stage of training, between epochs: in `prepare_epoch`.
+
+        Networks begin anew, from weights seeded by the seed, the network's name and the stage;
+        the optimiser forgets its momentum; its rates, and the schedule, are those of epoch 1.
+
+        Args:
+            stage: its name.
+            keep: beginnings of the names of a network's parameters and buffers that go on as they
+                are; `""` keeps all.
+        """
+        for name, network in self.networks.items():
+            fresh = _build(self._setting, name, stage).state_dict()
+            # Into what is there: the optimiser, and DistributedDataParallel, hold on to it.
+            with torch.no_grad():
+                for key, value in network.state_dict().items():
+                    if not key.startswith(tuple(keep)):
+                        value.copy_(fresh[key])
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
+        assert isinstance(optimizer, LightningOptimizer)
+        assert isinstance(scheduler, LRScheduler)
+        self._beginning.bring_back(optimizer.optimizer, scheduler)
+        self.measurement, self.statistics_differ = None, False
+
     def _check_finite(self) -> None:
         # Of all ranks: they must stop together, not wait for one that has stopped.
         step = float(least_over_ranks(self._first_bad_step))
@@ -230,8 +301,8 @@ class NoisyLabelMethod(NetworksModule):
         checkpoint["pmnar"] = self.identity
 
 
-def _build(setting: Setting, name: str) -> nn.Module:
-    """A network whose initial weights depend on the seed and its name alone."""
+def _build(setting: Setting, name: str, *stage: str) -> nn.Module:
+    """A network whose initial weights depend on the seed, its name and the stage alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(setting.seed, "initial weights", name))
+        torch.manual_seed(derive_seed(setting.seed, "initial weights", name, *stage))
         return setting.network()

@@ -11,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from pmnar.data.batches import Batch, rank_block
 from pmnar.errors import NonFiniteLossError
+from pmnar.methods.measurement import Measurement, Outputs, rows_of, with_ensemble
 from pmnar.methods.networks import Networks
 from pmnar.methods.recall import ClassRecall
 from pmnar.methods.setting import Setting
@@ -18,7 +19,7 @@ from pmnar.names import suffixes
 from pmnar.runtime import facts
 from pmnar.runtime.gather import average_batch_norm, exchange_blocks
 
-Visit = Callable[[dict[str, Tensor], Batch], dict[str, Tensor]]
+Visit = Callable[[Outputs, Batch], dict[str, Tensor]]
 
 
 class OrderedData(Protocol):
@@ -48,6 +49,8 @@ class NetworksModule(L.LightningModule):
     """
 
     labels: Tensor
+    needs_features: bool = False
+    """Whether the ordered pass is to tell the networks' features."""
 
     def __init__(self, networks: Networks, setting: Setting) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class NetworksModule(L.LightningModule):
         self.metrics = nn.ModuleDict({name: self._test_metrics() for name in self.test_names})
         self.record: dict[str, float] = {}
         self.by_class: dict[str, Tensor] = {}
-        self.measurement: dict[str, Tensor] | None = None
+        self.measurement: Measurement | None = None
         self.statistics_differ = False
 
     @property
@@ -67,15 +70,21 @@ class NetworksModule(L.LightningModule):
         """`cpu` or `cuda`: where the networks are, or are about to move to."""
         return str(self.trainer.strategy.root_device.type)
 
+    @property
+    def all_networks(self) -> list[Networks]:
+        """The networks, and what else there is like them: their averages."""
+        return [module for module in self.modules() if isinstance(module, Networks)]
+
     def setup(self, stage: str) -> None:
         """Choose how to compute on the device that the networks are about to move to."""
         compute, kind = self.compute, self.device_type
         layout = kind == "cuda" if compute.channels_last == "auto" else bool(compute.channels_last)
-        self.networks.lay_out(layout)
-        self.networks.compile_by(compute.compile, kind)
         suffice = 2 * torch.get_num_threads() <= facts.THREADS
         wanted = suffice if compute.two_threads is None else compute.two_threads
-        self.networks.two_threads = wanted and kind == "cpu" and self.trainer.world_size == 1
+        for networks in self.all_networks:
+            networks.lay_out(layout)
+            networks.compile_by(compute.compile, kind)
+            networks.two_threads = wanted and kind == "cpu" and self.trainer.world_size == 1
 
     def on_fit_start(self) -> None:
         """Refuse layers that something else has put into the networks' place."""
@@ -101,8 +110,8 @@ class NetworksModule(L.LightningModule):
         """Visit the training set once, in order, un-augmented, in eval mode, all ranks together.
 
         Args:
-            visit: from the probabilities `[B, K]` (fp32) of each network by name, and the batch
-                with its given labels, to tensors `[B, ...]`.
+            visit: from what each network says, by name, and the batch with its given labels, to
+                tensors `[B, ...]`.
 
         Returns:
             What `visit` gave, over all samples in their order, `[N, ...]`, the same on every rank.
@@ -115,7 +124,8 @@ class NetworksModule(L.LightningModule):
 
         def visits(rank: int, world: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
             for batch in data.ordered_batches(self.device, rank, world):
-                yield batch.indices, visit(self.networks.probabilities(batch.views[0]), batch)
+                said = self.networks.outputs(batch.views[0], self.needs_features)
+                yield batch.indices, visit(said, batch)
 
         results: dict[str, Tensor] = {}
         with self.trainer.precision_plugin.forward_context():
@@ -139,30 +149,27 @@ class NetworksModule(L.LightningModule):
             if hasattr(callback, "on_ordered_batch_end"):
                 callback.on_ordered_batch_end(self.trainer)
 
-    def measures(self, probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """What a method keeps of the pass of `measure` beside the rest, `[B, ...]` each by name.
 
         Args:
-            probabilities: of each network by name, fp32 `[B, K]`.
+            outputs: of each network by name; with features where the method `needs_features`.
             batch: with the images as they are, and the given labels.
         """
         return {}
 
-    def measure(self) -> dict[str, Tensor]:
-        """Confidence and prediction of the networks on the training set as they are now.
+    def measure(self) -> Measurement:
+        """What the networks say of the training set as they are now.
 
-        Returns:
-            For each network's name: `confidence_<name>`, the probability of the given label,
-            float32 `[N]`; for each output's name (with two networks `ensemble` too):
-            `prediction_<name>`, int64 `[N]`, and `top_<name>`, the prediction's probability;
-            and what `measures` keeps.
-            Kept until the networks are trained further.
+        Kept until the networks are trained further.
         """
         if self.measurement is None:
-            measured = self.ordered_pass(
-                lambda p, batch: confidence_and_prediction(p, batch) | self.measures(p, batch)
+            measured = Measurement.of(
+                self.ordered_pass(
+                    lambda said, batch: rows_of(said, self.measures(said, batch), batch)
+                )
             )
-            if not measured["confidence_first"].isfinite().all():
+            if not measured.confidence["first"].isfinite().all():
                 raise NonFiniteLossError(self.diverged("its last step"))
             self.measurement = measured
         return self.measurement
@@ -221,24 +228,6 @@ class NetworksModule(L.LightningModule):
     on_test_epoch_end = on_validation_epoch_end
 
 
-def with_ensemble(probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The networks' probabilities and, with two networks, their mean under `ensemble`."""
-    if len(probabilities) == 1:
-        return probabilities
-    mean = torch.stack(list(probabilities.values())).mean(0)
-    return {**probabilities, "ensemble": mean}
-
-
 def _room_for(found: dict[str, Tensor], size: int) -> dict[str, Tensor]:
     """Uninitialised results of `size` rows, of the shapes and types of a batch's."""
     return {name: rows.new_empty((size, *rows.shape[1:])) for name, rows in found.items()}
-
-
-def confidence_and_prediction(probabilities: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
-    """What `measure` keeps of a batch."""
-    found: dict[str, Tensor] = {}
-    for name, p in probabilities.items():
-        found[f"confidence_{name}"] = p.gather(-1, batch.labels[:, None]).squeeze(-1)
-    for name, p in with_ensemble(probabilities).items():
-        found[f"top_{name}"], found[f"prediction_{name}"] = p.max(-1)
-    return found

@@ -1,13 +1,14 @@
 """One or two networks, trained side by side."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from pmnar.errors import InputError
 from pmnar.methods.threads import generators, second_thread
+from pmnar.networks.features import features_and_logits
 from pmnar.networks.split_norm import in_parts, split_batch_norm
 
 T = TypeVar("T")
@@ -15,6 +16,22 @@ FASTEST = {"cuda": "off"}
 """What `compute.compile=auto` is on a kind of device: the fastest that `benchmarks/gpu.py` found
 there. It has not run on CUDA yet, so nothing is compiled unless asked for."""
 HAVE_GRAPHS = ("reduce-overhead", "max-autotune")
+
+
+class Output(NamedTuple):
+    """What a network says of images, where no gradient is needed.
+
+    Attributes:
+        probabilities: fp32 `[B, K]`.
+        logits: `[B, K]`.
+        features: `[B, F]`; None where they were not asked for.
+    """
+
+    probabilities: Tensor
+    logits: Tensor
+    features: Tensor | None = None
+
+
 Logits = dict[str, tuple[Tensor, ...]]
 """For each network's name its logits `[B, K]` of every view."""
 
@@ -129,8 +146,25 @@ class Networks(nn.ModuleDict):
 
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
         """Class probabilities of each network by name, fp32 `[B, K]`."""
+        return {name: output.probabilities for name, output in self.outputs(images).items()}
+
+    def outputs(self, images: Tensor, features: bool = False) -> dict[str, Output]:
+        """What each network says, by name; its features too where asked for.
+
+        Raises:
+            InputError: a network has no features to tell.
+        """
         images = self._laid_out(images)
-        return self.each(lambda name: self[name](images).float().softmax(-1), not self.training)
+
+        def output_of(name: str) -> Output:
+            found, z = None, None
+            if features:
+                found, z = features_and_logits(self[name], images)
+            else:
+                z = self[name](images)
+            return Output(z.float().softmax(-1), z, found)
+
+        return self.each(output_of, not self.training)
 
     def _laid_out(self, images: Tensor) -> Tensor:
         return (

@@ -1,7 +1,14 @@
 """Networks: plain modules from images `[B, C, H, W]` to logits `[B, K]`."""
 
+from pmnar.networks.features import feature_size, features_and_logits
 from pmnar.networks.preact_resnet import PreActResNet18
 from pmnar.networks.small_cnn import SmallCNN
 from pmnar.networks.timm_bridge import timm_network
 
-__all__ = ["PreActResNet18", "SmallCNN", "timm_network"]
+__all__ = [
+    "PreActResNet18",
+    "SmallCNN",
+    "feature_size",
+    "features_and_logits",
+    "timm_network",
+]

@@ -56,10 +56,15 @@ class PreActResNet18(nn.Module):
             blocks.append(PreActBlock(channels[stage], channels[stage + 1], stride))
             blocks.append(PreActBlock(channels[stage + 1], channels[stage + 1], 1))
         self.blocks = nn.Sequential(*blocks)
-        self.head = nn.Linear(channels[-1], num_classes)
+        self.feature_size = channels[-1]
+        self.head = nn.Linear(self.feature_size, num_classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` → features `[B, feature_size]`."""
+        pooled: Tensor = self.blocks(self.stem(x)).mean((2, 3))
+        return pooled
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]` → logits `[B, K]`."""
-        features = self.blocks(self.stem(x)).mean((2, 3))
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(self.features(x))
         return logits

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from pmnar.networks.features import GlobalMean
+
 
 class SmallCNN(nn.Module):
     """Three stages of two 3×3 convolutions with BN and ReLU, pooled in between, and a linear layer.
@@ -24,13 +26,13 @@ class SmallCNN(nn.Module):
             stages += [*_conv(inputs, outputs), *_conv(outputs, outputs)]
             if stage < 2:
                 stages.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*stages)
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(4 * width, num_classes)
+        self.features = nn.Sequential(*stages, GlobalMean(), nn.Dropout(dropout))
+        self.feature_size = 4 * width
+        self.head = nn.Linear(self.feature_size, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]`, H and W at least 4 → logits `[B, K]`."""
-        logits: Tensor = self.head(self.dropout(self.features(x).mean((2, 3))))
+        logits: Tensor = self.head(self.features(x))
         return logits
 
 

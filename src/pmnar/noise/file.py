@@ -9,7 +9,14 @@ import numpy as np
 
 from pmnar.errors import InputError
 from pmnar.noise.base import CleanLabels, IntArray
-from pmnar.noise.fingerprint import Change, Fingerprint, check_unchanged, compare, summary
+from pmnar.noise.fingerprint import (
+    Change,
+    Fingerprint,
+    check_unchanged,
+    compare,
+    other_decoder,
+    summary,
+)
 from pmnar.noise.labels import NoisyLabels
 from pmnar.noise.lists import is_list, read_list
 from pmnar.noise.matching import match
@@ -52,18 +59,28 @@ class FromFile:
         if not path.is_dir() and is_list(path):
             return self._listed(path, clean)
         stored = NoisyLabels.load(path / "labels.npz" if path.is_dir() else path).whole()
-        _check_equal(path, "the data set", stored.dataset, clean.dataset)
-        _check_equal(path, "the number of classes", stored.num_classes, clean.num_classes)
+        return self._of_these(stored, clean, path)
+
+    def _of_these(self, stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels:
+        """The stored labels of this run's samples, in its order."""
+        for what, found, wanted in (
+            ("the data set", stored.dataset, clean.dataset),
+            ("the number of classes", stored.num_classes, clean.num_classes),
+        ):
+            if found != wanted:
+                raise InputError(
+                    f"noise.path: {what} of {path} is {found!r}, this run's {wanted!r}; name a run "
+                    f"on {clean.dataset or 'the same data set'}, or a list of labels"
+                )
         if _has_paths(stored.fingerprint) and _has_paths(clean.fingerprint):
             stored = _matched(stored, clean, path)
-        _check_equal(path, "the number of samples", len(stored.given), len(clean.labels))
-        if not np.array_equal(stored.index, clean.index):
-            raise InputError(f"noise.path: {path} holds labels of other samples than this run's")
-        if stored.fingerprint is not None and clean.fingerprint is not None:
-            changes, _ = compare(stored.fingerprint, clean.fingerprint)
-            _refuse(changes, path)
+        else:
+            _check_by_index(stored, clean, path)
         if stored.true is not None and not np.array_equal(stored.true, clean.labels):
-            raise InputError(f"noise.path: the true labels in {path} are not those of this run")
+            raise InputError(
+                f"noise.path: the true labels in {path} are not those of this run: the data set's "
+                "have changed since; restore them, or put noise on these (noise=sym50, …)"
+            )
         return stored
 
     def _listed(self, path: Path, clean: CleanLabels) -> NoisyLabels:
@@ -81,23 +98,14 @@ class FromFile:
 
 
 class OfRun(FromFile):
-    """The given labels of an earlier run, of just the samples that it was trained on."""
+    """The given labels of an earlier run, of just the samples that it was trained on.
 
-    def read(self, clean: CleanLabels) -> NoisyLabels:
-        """What that run saved.
+    Refused as by `FromFile`, and where a file was added, removed, renamed or changed.
+    """
 
-        Raises:
-            InputError: as `FromFile`, or a file was added, removed, renamed or changed.
-        """
-        run = Path(self.path)
-        before = NoisyLabels.load(run / "labels.npz").whole()
-        check_unchanged(before.fingerprint, clean.fingerprint, run)
-        return super().read(clean)
-
-
-def _check_equal(path: Path, what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        raise InputError(f"noise.path: {what} of {path} is {found!r}, this run's {wanted!r}")
+    def _of_these(self, stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels:
+        check_unchanged(stored.fingerprint, clean.fingerprint, path)
+        return super()._of_these(stored, clean, path)
 
 
 def _has_paths(samples: Fingerprint | None) -> bool:
@@ -110,7 +118,8 @@ def _matched(stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels
     assert clean.fingerprint is not None
     changes, rows = compare(stored.fingerprint, clean.fingerprint)
     told = [change for change in changes if change.kind in ("missing", "renamed")]
-    _refuse([change for change in changes if change not in told], path)
+    decoder = other_decoder(stored.decoder, clean.fingerprint.decoder)
+    _refuse([change for change in changes if change not in told], path, decoder)
     if told:
         warnings.warn(
             f"noise.path: the images have changed since {path} was made: {summary(told)}; every "
@@ -120,9 +129,29 @@ def _matched(stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels
     return replace(stored.part(rows), index=clean.index, fingerprint=clean.fingerprint)
 
 
-def _refuse(changes: Sequence[Change], path: Path) -> None:
+def _check_by_index(stored: NoisyLabels, clean: CleanLabels, path: Path) -> None:
+    """Raise `InputError` unless the stored labels are of the samples with this run's indices."""
+    same = "dataset.train_subset and dataset.subset_seed must be as they were in that run"
+    found, wanted = len(stored.given), len(clean.labels)
+    if found != wanted:
+        raise InputError(
+            f"noise.path: the number of samples of {path} is {found!r}, this run's {wanted!r}: "
+            f"{same}"
+        )
+    if not np.array_equal(stored.index, clean.index):
+        raise InputError(
+            f"noise.path: {path} holds labels of other samples than this run's: {same}"
+        )
+    if stored.fingerprint is not None and clean.fingerprint is not None:
+        _refuse(compare(stored.fingerprint, clean.fingerprint)[0], path)
+
+
+def _refuse(changes: Sequence[Change], path: Path, decoder: str = "") -> None:
     """Raise `InputError` where any image is another than the labels are of."""
     if changes:
+        also = decoder if any(change.kind == "content" for change in changes) else ""
         raise InputError(
             f"noise.path: {path} holds labels of other images than this run's: {summary(changes)}"
+            f"{also}; restore them, or give a list with the path and label of each "
+            "(noise.path=labels.csv)"
         )

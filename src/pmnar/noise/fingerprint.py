@@ -3,14 +3,17 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
+from PIL import features
 
 from pmnar.errors import InputError
+from pmnar.noise.paths import Paths
 
 DIGEST_BYTES = 8
 Integers = NDArray[np.int64]
@@ -25,13 +28,15 @@ class Fingerprint:
         digests: of each image's pixels, 8 bytes of BLAKE2b, uint64 `[N]`.
         labels: their labels before any noise, int64 `[N]`.
         index: their positions in the official training set, int64 `[N]`.
-        paths: their files below the data set's folder, str `[N]`, where there are any.
+        paths: their files below the data set's folder, N, where there are any.
+        decoder: what decoded the files (see `decoders`), where there are any and it is known.
     """
 
     digests: NDArray[np.uint64]
     labels: Integers
     index: Integers
-    paths: NDArray[np.str_] | None = None
+    paths: Paths | None = None
+    decoder: str | None = None
 
     @classmethod
     def of(
@@ -43,9 +48,10 @@ class Fingerprint:
     ) -> "Fingerprint":
         """That of images uint8 `[N, C, H, W]`; each is read once."""
         digests = b"".join(_digest(image) for image in images)
-        names = None if paths is None else np.array(paths, np.str_)
+        names = None if paths is None else Paths.of(paths)
         values = np.frombuffer(digests, "<u8").astype(np.uint64)
-        return cls(values, labels.copy(), index.copy(), names)
+        decoder = None if paths is None else decoders()
+        return cls(values, labels.copy(), index.copy(), names, decoder)
 
     @property
     def digest(self) -> str:
@@ -53,31 +59,40 @@ class Fingerprint:
         whole = hashlib.blake2b(digest_size=2 * DIGEST_BYTES)
         whole.update(self.digests.astype("<u8").tobytes())
         whole.update(self.labels.astype("<i8").tobytes())
-        names = [] if self.paths is None else self.paths.tolist()
-        whole.update("\0".join(names).encode("utf-8", "surrogateescape"))
+        whole.update(b"" if self.paths is None else self.paths.separated())
         return whole.hexdigest()
 
     def part(self, chosen: NDArray[Any]) -> "Fingerprint":
         """The samples at int64 positions, or where a bool `[N]` is true."""
-        paths = None if self.paths is None else self.paths[chosen]
-        return Fingerprint(self.digests[chosen], self.labels[chosen], self.index[chosen], paths)
+        return replace(
+            self,
+            digests=self.digests[chosen],
+            labels=self.labels[chosen],
+            index=self.index[chosen],
+            paths=None if self.paths is None else self.paths.part(chosen),
+        )
 
     def joined(self, other: "Fingerprint") -> "Fingerprint":
         """These samples, and then the others."""
         paths = None
         if self.paths is not None and other.paths is not None:
-            paths = np.concatenate([self.paths, other.paths])
+            paths = self.paths.joined(other.paths)
         return Fingerprint(
             np.concatenate([self.digests, other.digests]),
             np.concatenate([self.labels, other.labels]),
             np.concatenate([self.index, other.index]),
             paths,
+            self.decoder,
         )
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What a file keeps of it beside `index`."""
-        found = {"digests": self.digests, "source_labels": self.labels}
-        return found if self.paths is None else {**found, "paths": self.paths}
+        found: dict[str, NDArray[Any]] = {"digests": self.digests, "source_labels": self.labels}
+        if self.paths is not None:
+            found |= {"path_text": self.paths.text, "path_ends": self.paths.ends}
+        if self.decoder is not None:
+            found["decoder"] = np.array(self.decoder)
+        return found
 
     @classmethod
     def from_arrays(cls, found: Mapping[str, NDArray[Any]]) -> "Fingerprint | None":
@@ -88,11 +103,34 @@ class Fingerprint:
         """
         if "digests" not in found:
             return None
-        columns = [found[name] for name in ("digests", "source_labels", "index")]
-        columns += [found["paths"]] if "paths" in found else []
-        if len({column.shape for column in columns}) > 1:
+        digests, labels, index = (found[name] for name in ("digests", "source_labels", "index"))
+        paths = _stored_paths(found)
+        sizes = {len(column) for column in (digests, labels, index, paths) if column is not None}
+        if len(sizes) > 1:
             raise ValueError("digests, labels, indices and paths of different lengths")
-        return cls(*columns)
+        decoder = str(found["decoder"]) if "decoder" in found else None
+        return cls(digests, labels, index, paths, decoder)
+
+
+def _stored_paths(found: Mapping[str, NDArray[Any]]) -> Paths | None:
+    """Those of a file, which in older ones are an array of text."""
+    if "paths" in found:
+        return Paths.of(found["paths"].tolist())
+    return Paths(found["path_text"], found["path_ends"]) if "path_text" in found else None
+
+
+def decoders() -> str:
+    """What decides which pixels a file becomes: `Pillow 13.0.0 and libjpeg-turbo 3.2.0`."""
+    turbo = features.version("libjpeg_turbo")
+    jpeg = f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"
+    return f"Pillow {PIL.__version__} and {jpeg}"
+
+
+def other_decoder(before: str | None, now: str | None) -> str:
+    """What to add where pixels differ, and other libraries have decoded them; else nothing."""
+    if before is None or now is None or before == now:
+        return ""
+    return f" (decoded by another Pillow/libjpeg: {before} then, {now} now)"
 
 
 class Change(NamedTuple):
@@ -152,6 +190,8 @@ def check_unchanged(before: Fingerprint | None, now: Fingerprint | None, run: Pa
     if not changes and np.array_equal(rows, np.arange(len(rows))):
         return
     said = summary(changes) if changes else "they come in another order"
+    if any(change.kind == "content" for change in changes):
+        said += other_decoder(before.decoder, now.decoder)
     raise InputError(
         f"{run} was trained on other images than there are now: {said}; restore them, or begin a "
         "new run"
@@ -163,8 +203,9 @@ def _digest(image: NDArray[np.uint8]) -> bytes:
 
 
 def _rows(samples: Fingerprint, by_path: bool) -> dict[Key, int]:
-    keys = samples.paths if by_path and samples.paths is not None else samples.index
-    return {key: row for row, key in enumerate(keys.tolist())}
+    paths = samples.paths if by_path else None
+    keys: list[Key] = samples.index.tolist() if paths is None else [*paths.tolist()]
+    return {key: row for row, key in enumerate(keys)}
 
 
 def _moved(

@@ -29,9 +29,17 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
         InputError: a seed out of range, or what the noise raises.
     """
     check_seed(seed)
+    true: IntArray | None = clean.labels.copy()
+    if isinstance(noise, FromFile):
+        stored = noise.read(clean)
+        given, true = stored.given, true if truth_known else stored.true
+    else:
+        given = noise(clean, seed)
+        if not truth_known and isinstance(noise, Clean):
+            true = None
     return NoisyLabels(
-        given=noise(clean, seed),
-        true=_true_labels(noise, clean, truth_known),
+        given=given,
+        true=true,
         index=clean.index.copy(),
         num_classes=clean.num_classes,
         dataset=clean.dataset,
@@ -41,14 +49,6 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
         spec=_spec(noise),
         fingerprint=clean.fingerprint,
     )
-
-
-def _true_labels(noise: Noise, clean: CleanLabels, truth_known: bool) -> IntArray | None:
-    if not truth_known and isinstance(noise, Clean):
-        return None
-    if not truth_known and isinstance(noise, FromFile):
-        return noise.read(clean).true
-    return clean.labels.copy()
 
 
 def _spec(noise: Noise) -> str:

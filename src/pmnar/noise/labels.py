@@ -110,6 +110,11 @@ class NoisyLabels:
         whole = self.whole().fingerprint
         return None if whole is None else whole.digest
 
+    @property
+    def decoder(self) -> str | None:
+        """What decoded the images, where that is known."""
+        return None if self.fingerprint is None else self.fingerprint.decoder
+
     def transition_matrix(self) -> FloatArray:
         """Empirical P(given | true), `[K, K]`, row y*; a class without samples maps to itself.
 
@@ -142,8 +147,8 @@ class NoisyLabels:
 
         `given`, `index` and, where known, `true` describe what is trained on; what is held out is
         kept beside it as `held_out_given` and so on, so that a later run can hold out the same,
-        something else or nothing. `digests`, `source_labels` and `paths` say which images they
-        are of (see `Fingerprint`).
+        something else or nothing. `digests`, `source_labels`, `path_text` and `path_ends`
+        say which images they are of (see `Fingerprint`), and `decoder` what decoded them.
         """
         path = Path(path)
         header = json.dumps({name: getattr(self, name) for name in _HEADER})

@@ -146,16 +146,21 @@ def _load(path: Path, map_location: Any) -> dict[str, Any]:
     return content
 
 
-def check_images(checkpoint: dict[str, Any], digest: str | None) -> None:
+def check_images(checkpoint: dict[str, Any], digest: str | None, hint: str = "") -> None:
     """Raise `InputError` unless a checkpoint was trained on the images with this digest.
 
     One from before it was kept is not refused.
+
+    Args:
+        checkpoint: its content.
+        digest: of the images that there are now.
+        hint: what else to say where they are others.
     """
     trained_on = checkpoint["pmnar"].get("images")
     if None not in (trained_on, digest) and trained_on != digest:
         raise InputError(
             "the checkpoint was trained on other images than there are now (a file below data_dir "
-            "was added, removed, renamed or changed); restore them, or begin a new run"
+            f"was added, removed, renamed or changed){hint}; restore them, or begin a new run"
         )
 
 

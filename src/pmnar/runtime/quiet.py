@@ -1,9 +1,16 @@
-"""Warnings: none where a library's advice does not apply, the others on a line each."""
+"""Warnings: none where a library's advice does not apply, the others on a line each, said once.
+
+Whoever warns says so by `warnings.warn`, wherever it is: that the first rank alone is heard is a
+rule of this file.
+"""
 
 import logging
 import warnings
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_only
+
+from pmnar.runtime.run_folder import is_first_process
 from pmnar.runtime.terminal import steady_output
 
 MESSAGES = (
@@ -19,7 +26,9 @@ MESSAGES = (
 def _on_a_line(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: Any = None
 ) -> str:
-    return f"warning: {message}\n"
+    # The environment tells of ranks that are commands of their own, Lightning of spawned ones.
+    is_first = is_first_process() and getattr(rank_zero_only, "rank", None) in (None, 0)
+    return f"warning: {message}\n" if is_first else ""
 
 
 def quieten() -> None:

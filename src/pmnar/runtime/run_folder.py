@@ -4,8 +4,8 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -14,6 +14,8 @@ from pmnar.errors import InputError
 
 CONFIG = Path("config.yaml")
 CHECKPOINT = Path("checkpoints") / "last.ckpt"
+TIME = "%Y%m%d-%H%M%S"
+"""How a run folder's name begins."""
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
 """Set by whatever starts the ranks: in rank 0, and in it alone, those that are set are 0."""
 HANDOVER = 10.0
@@ -23,12 +25,15 @@ HANDOVER = 10.0
 def make_run_folder(root: Path, dataset: str, noise: str, method: str) -> Path:
     """Make `root/<dataset>/<noise>/<method>/<time>-<unique>`, never one that exists.
 
+    The time is UTC, in which no hour comes twice. Names sort in the order in which runs were begun,
+    also where the clock was set back in between: then they go on from the latest.
+
     Raises:
         InputError: the folder cannot be made.
     """
     parts = [re.sub(r"[^\w.+-]+|^\.+", "_", part) for part in (dataset, noise, method)]
-    started = datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = root.joinpath(*parts, f"{started}-{secrets.token_hex(3)}").absolute()
+    parent = root.joinpath(*parts).absolute()
+    folder = parent / f"{_time_for(parent)}-{secrets.token_hex(3)}"
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -38,6 +43,21 @@ def make_run_folder(root: Path, dataset: str, noise: str, method: str) -> Path:
             f"runs_dir={root}: no folder can be made there: {error.strerror}"
         ) from error
     return folder
+
+
+def _time_for(parent: Path) -> str:
+    now = datetime.now(UTC).replace(tzinfo=None)
+    names = [path.name for path in parent.iterdir()] if parent.is_dir() else []
+    begun = [_time_in(name) for name in names]
+    latest = max((time for time in begun if time is not None), default=now)
+    return (latest + timedelta(seconds=1) if latest > now else now).strftime(TIME)
+
+
+def _time_in(name: str) -> datetime | None:
+    """The time that a run folder's name begins with; None for another folder."""
+    with suppress(ValueError):
+        return datetime.strptime(name.rpartition("-")[0], TIME)
+    return None
 
 
 def is_first_process() -> bool:

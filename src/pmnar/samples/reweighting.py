@@ -38,6 +38,31 @@ def adaptive_weights(confidence: Tensor, minimum: str | float = "global") -> Ten
     return (confidence - lowest_confidence(confidence, minimum)).clamp_min(0)
 
 
+def relative_weights(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Weights `w_i = p_y(x_i) / max_k p_k(x_i)`, `[N]`, in [0, 1].
+
+    Beyond the paper: it measures a label against its rivals, not against 1. Where a share r of
+    labels is wrong, even the best of networks is but 1 − r sure of a right one. A uniform p gives
+    1, so a network that knows nothing yet weighs nothing down; one that is sure gives the paper's
+    1 and 0.
+
+    Args:
+        probabilities: `[N, K]`.
+        labels: the given labels, int64 `[N]`.
+    """
+    probabilities = probabilities.detach()
+    given = probabilities.gather(-1, labels[:, None]).squeeze(-1)
+    return given / probabilities.amax(-1).clamp_min(torch.finfo(given.dtype).tiny)
+
+
+def normalised(weights: Tensor, mean: Tensor) -> Tensor:
+    """Weights `[..., B]` over the mean weight `[...]` of the whole batch: `Σ w` in place of B.
+
+    Where all weights are 0 they stay 0.
+    """
+    return weights / mean.clamp_min(torch.finfo(weights.dtype).tiny)[..., None]
+
+
 def class_mean(values: Tensor, labels: Tensor, num_classes: int) -> Tensor:
     """Mean of `values` `[N]` over the samples of each label, `[K]`; NaN for a label without any."""
     # float64, so that the order of summation does not show in the result.

@@ -79,7 +79,7 @@ def build_method(
     if not isinstance(method, NoisyLabelMethod):
         raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
     check_optimizer(method)
-    data.train_views = method.views
+    method.attach(data)
     data.check_views()
     return method
 

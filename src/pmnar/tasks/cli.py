@@ -5,7 +5,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import hydra
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from pmnar.runtime.process import check_temporary, check_threads, prepare_environment
 from pmnar.runtime.terminal import lost_output, steady_output
 from pmnar.tasks import command
+from pmnar.tasks.arguments import check_arguments
 from pmnar.tasks.command import SET_ASIDE, SWEEP, config_dir, for_hydra
 from pmnar.tasks.mistakes import one_line_errors
 from pmnar.tasks.moved import check_typed
@@ -58,6 +59,7 @@ def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:
         with one_line_errors(config_name):
             check_temporary()
             check_threads()
+            check_arguments(sys.argv[1:], config_name)
             try:
                 _run_hydra(config_name, job)
             finally:
@@ -73,7 +75,7 @@ def _run_hydra(config_name: str, job: Callable[[DictConfig], Any]) -> None:
     if config_name == "config":
         check_typed(sys.argv[1:])
     # A name that no other sweep has, and that every process started by this one knows.
-    os.environ[SWEEP] = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    os.environ[SWEEP] = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)
     typed = sys.argv
     sys.argv = [*typed[:1], *for_hydra(typed[1:])]

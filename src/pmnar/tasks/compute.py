@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import TRAIN
 from pmnar.runtime.process import keep_freed_memory
 from pmnar.tasks.console import say
 
@@ -39,8 +40,8 @@ class SetUpProcess(Callback):
         In this order: what they were loaded into goes back to the system.
         """
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(data, NoisyDataModule) and data.place("train") == "device":
-            data.hold("train", trainer.strategy.root_device)
+        if isinstance(data, NoisyDataModule) and data.images.place() == "device":
+            data.images.hold(TRAIN, trainer.strategy.root_device)
         keep_freed_memory()
 
 
@@ -60,7 +61,7 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     count = f"{trainer.world_size} × " if trainer.world_size > 1 else ""
-    place, size = data.place("train"), f"{data.bytes_of('train') / 1e6:,.1f} MB"
+    place, size = data.images.place(), f"{data.images.bytes_of() / 1e6:,.1f} MB"
     if place == "device":
         size += f" of {free_bytes(device) / 1e6:,.0f} free"
     return (

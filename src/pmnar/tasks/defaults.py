@@ -8,8 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.singleton import Singleton
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from pmnar.tasks.command import config_dir
+from pmnar.tasks.command import config_dir, plain
 
 MISSING = object()
 Node = dict[str, Any]
@@ -29,12 +30,13 @@ def composed(config_name: str, overrides: list[str]) -> DictConfig:
 def at_default(cfg: DictConfig) -> Node:
     """The part of a configuration that is as its groups' choices give it, resolved.
 
-    A value that follows another key, which was set, follows it by default.
+    A value that follows another key, which was set, follows it by default. A value that was typed
+    and is the default one is that, however it is written.
     """
     default = OmegaConf.to_container(composed("config", _choices(cfg)), resolve=False)
     raw = OmegaConf.to_container(cfg, resolve=False)
     resolved = OmegaConf.to_container(cfg, resolve=True)
-    common: Node = _common(raw, default, resolved)
+    common: Node = _common(cfg, raw, default, resolved)
     return common
 
 
@@ -57,15 +59,27 @@ def _exists(group: str, name: Any) -> bool:
     return Path(config_dir(), group, f"{name}.yaml").is_file()
 
 
-def _common(raw: Any, default: Any, resolved: Any) -> Any:
+def _common(cfg: DictConfig, raw: Any, default: Any, resolved: Any, above: str = "") -> Any:
     found: Node = {}
     for key, value in raw.items():
         other = default.get(key, MISSING)
         if isinstance(value, dict) and isinstance(other, dict):
-            found[key] = _common(value, other, resolved[key])
-        elif value == other:
+            found[key] = _common(cfg, value, other, resolved[key], f"{above}{key}.")
+        elif value == other or _value_in(cfg, f"{above}{key}", other) == resolved[key]:
             found[key] = resolved[key]
     return found
+
+
+def _value_in(cfg: DictConfig, place: str, default: Any) -> Any:
+    """What a key would be in this configuration if its default had been left there."""
+    if not isinstance(default, str) or "${" not in default:
+        return default
+    left = cfg.copy()
+    OmegaConf.update(left, place, default, merge=False)
+    try:
+        return plain(OmegaConf.select(left, place))
+    except OmegaConfBaseException:  # what it follows is no longer there
+        return MISSING
 
 
 def filled_in(found: Any, defaults: Node) -> Any:

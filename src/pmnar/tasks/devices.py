@@ -31,9 +31,8 @@ def parse_compute(cfg: DictConfig) -> Compute:
     """
     trainer = plain(cfg.trainer)
     accelerator = choose_accelerator(trainer["accelerator"])
-    devices, num_nodes = choose_devices(accelerator, trainer["devices"]), trainer["num_nodes"]
-    if not isinstance(num_nodes, int) or num_nodes < 1:
-        raise InputError(f"trainer.num_nodes must be at least 1, got {num_nodes}")
+    devices = choose_devices(accelerator, trainer["devices"])
+    num_nodes = choose_nodes(trainer["num_nodes"])
     if trainer["strategy"] not in START_METHODS:
         allowed = ", ".join(START_METHODS)
         raise InputError(f"trainer.strategy must be one of {allowed}, got {trainer['strategy']}")
@@ -112,6 +111,17 @@ def choose_accelerator(name: str, key: str = "trainer.accelerator") -> str:
     if name != "auto":
         return name
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_nodes(num_nodes: Any) -> int:
+    """A number of machines.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(num_nodes, int) or isinstance(num_nodes, bool) or num_nodes < 1:
+        raise InputError(f"trainer.num_nodes must be at least 1, got {num_nodes}")
+    return num_nodes
 
 
 def choose_devices(accelerator: str, devices: Any) -> int | str | tuple[int, ...]:

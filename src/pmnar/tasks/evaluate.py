@@ -13,16 +13,20 @@ from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 from pmnar.names import suffixes
+from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
+from pmnar.runtime.typed import command
 from pmnar.tasks.build import build_method
 from pmnar.tasks.compute import set_up_process
 from pmnar.tasks.devices import choose_accelerator, parse_compute
 from pmnar.tasks.places import (
     LABELS,
     follow_moves,
+    from_its_start,
     locate,
     move_data,
+    newest_run,
     read_run_checkpoint,
     saved_config,
 )
@@ -41,7 +45,9 @@ def evaluate(cfg: DictConfig) -> Result:
     """
     quieten()
     if cfg.run is None:
-        raise InputError("run must name a run folder: python -m src.evaluate run=runs/...")
+        newest = newest_run(Path("runs"))
+        such = f", such as the newest: {command('evaluate', run=newest)}" if newest else ""
+        raise InputError(f"run must name a run folder or a checkpoint: run=<run folder>{such}")
     folder, path = locate(Path(cfg.run), "run")
     path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
     checkpoint = read_run_checkpoint(path, "evaluate", folder)
@@ -50,7 +56,8 @@ def evaluate(cfg: DictConfig) -> Result:
     compute = parse_compute(config)
     set_up_process(compute.threads)
     data = load_data(config)
-    check_images(checkpoint, data.labels.digest)
+    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), data.labels.decoder)
+    check_images(checkpoint, data.labels.digest, decoder)
     warn_of_test_images(checkpoint, test_digests(data))
     check_labels(checkpoint, data.splits["train"].labels)
     method = build_method(config, data, compute, weights_follow=True)
@@ -59,8 +66,8 @@ def evaluate(cfg: DictConfig) -> Result:
     trainer.test(method, datamodule=data, verbose=False)
     if method.measurement is None:  # Lightning does nothing where there is nothing to test
         method.to(trainer.strategy.root_device)
-    measured = {name: values.cpu() for name, values in method.measure().items()}
-    confidence, given = measured["confidence_first"], method.labels.cpu()
+    measured, given = method.measure(), method.labels.cpu()
+    confidence, prediction = measured.confidence["first"].cpu(), measured.prediction["first"].cpu()
     true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
     threshold = config.detection.threshold
     found = dict(method.record)
@@ -80,7 +87,7 @@ def evaluate(cfg: DictConfig) -> Result:
             if "recall" in row
         },
         "detection": detection_metrics(confidence, given, true, threshold),
-        **find_suspects(confidence, given, measured["prediction_first"], threshold).counts,
+        **find_suspects(confidence, given, prediction, threshold).counts,
     }
 
 
@@ -115,6 +122,7 @@ def run_config(config: DictConfig, cfg: DictConfig, folder: Path) -> DictConfig:
         if not sys.stdout.isatty():  # whatever reads it wants the result alone
             config.trainer.enable_progress_bar = False
         follow_moves(config, folder)
+        from_its_start(config, folder)
         if cfg.data_dir is not None:
             move_data(config, config.data_dir, cfg.data_dir)
         if (folder / LABELS).is_file():  # which the data's move does not move

@@ -58,17 +58,15 @@ def without_epochs(found: Any) -> Any:
     return found | {"trainer": trainer}
 
 
-def finished_run(cfg: DictConfig) -> Path | None:
-    """The newest finished run of this configuration."""
-    runs = [run for run in matching_runs(cfg) if is_finished(run, cfg)]
-    return runs[-1] if runs else None
+def earlier_run(cfg: DictConfig) -> Path | None:
+    """The newest finished run of this configuration.
 
-
-def unfinished_run(cfg: DictConfig) -> Path | None:
-    """The newest run of this configuration that has a checkpoint to go on from, and no end."""
-    runs = [run for run in matching_runs(cfg) if not is_finished(run, cfg)]
-    runs = [run for run in runs if (run / CHECKPOINT).is_file()]
-    return runs[-1] if runs else None
+    Where there is none, the newest that has a checkpoint to go on from.
+    """
+    runs = matching_runs(cfg)
+    finished = [run for run in runs if is_finished(run, cfg)]
+    begun = [run for run in runs if (run / CHECKPOINT).is_file()]
+    return next(reversed(finished or begun), None)
 
 
 def is_finished(run: Path, cfg: DictConfig) -> bool:

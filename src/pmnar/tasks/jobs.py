@@ -19,12 +19,12 @@ from pmnar.runtime.run_folder import is_first_process
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
+from pmnar.tasks.devices import choose_nodes
 from pmnar.tasks.find import (
     check_same_images,
-    finished_run,
+    earlier_run,
     in_manner_of,
     is_finished,
-    unfinished_run,
 )
 from pmnar.tasks.mistakes import one_line_errors
 from pmnar.tasks.places import LABELS, check_paths, read_summary
@@ -76,7 +76,8 @@ def check_alone(choices: Mapping[str, str]) -> None:
 
 def spawn_ranks(cfg: DictConfig) -> None:
     """A rank that is a command of its own would run the whole sweep again: spawn it."""
-    several = planned_world_size(plain(cfg.trainer.devices), cfg.trainer.num_nodes) > 1
+    nodes = choose_nodes(cfg.trainer.num_nodes)
+    several = planned_world_size(plain(cfg.trainer.devices), nodes) > 1
     if several and not started_as_ranks() and cfg.trainer.strategy in ("auto", "ddp"):
         cfg.trainer.strategy = "ddp_spawn"
 
@@ -119,7 +120,7 @@ def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
         return Outcome(_go_on(run))
     place = run_of_this_job(cfg)
     if place is None and cfg.skip_done:
-        place = finished_run(cfg) or unfinished_run(cfg)
+        place = earlier_run(cfg)
     if place is None:
         return Outcome(train(cfg))
     if is_finished(place, cfg):
@@ -153,11 +154,8 @@ def check_same_data(run: Path, cfg: DictConfig) -> None:
 
 
 def _go_on(run: Resumed) -> Summary:
-    if is_first_process():
-        for change in run.changes:
-            say(f"changed  {change}")
-        say(f"{how_far(run)} {run.folder}")
-    return train(run.config, run.folder, run.checkpoint)
+    said = [*(f"changed  {change}" for change in run.changes), f"{how_far(run)} {run.folder}"]
+    return train(run.config, run.folder, run.checkpoint, said)
 
 
 def how_far(run: Resumed) -> str:

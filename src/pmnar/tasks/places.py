@@ -1,8 +1,8 @@
 """Where a run's files and its data are: its folder, configuration, checkpoint, summary."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ def check_paths(cfg: DictConfig, overrides: Sequence[str]) -> None:
     typed_as = dict(text.partition("=")[::2] for text in overrides)
     for key in PATHS:
         value = OmegaConf.select(cfg, key)
+        if value == "":
+            raise InputError(f"{key} must be a path, got nothing")
         if value is not None and not isinstance(value, str):
             text = typed_as.get(key, str(value))
             typed = assignment(key, text)
@@ -88,6 +90,12 @@ def read_run_checkpoint(path: Path, task: str, folder: Path) -> dict[str, Any]:
         raise InputError(f"{error}; {whole.name} is whole: {command(task, **place)}") from None
 
 
+def newest_run(root: Path) -> Path | None:
+    """The run below a `runs_dir` that was begun last, of those that have a checkpoint."""
+    found = (path.parent.parent for path in root.glob(f"*/*/*/*/{CHECKPOINT}"))
+    return max(found, key=lambda run: run.name, default=None)
+
+
 def newest_whole(path: Path) -> Path | None:
     """The newest other checkpoint beside `path` that can be read, if any."""
     for other in sorted(path.parent.glob("epoch-*.ckpt"), key=_by_number, reverse=True):
@@ -120,6 +128,38 @@ def move_data(config: DictConfig, old: str | None, new: str) -> None:
         if not is_below or (new_place.is_dir() and not place.is_dir()):
             source.data_dir = new
     config.data_dir = new
+
+
+def from_its_start(config: DictConfig, folder: Path) -> None:
+    """Let relative places of a run's data be those below the folder that it was started from.
+
+    Where nothing is at them from here, and something from there. A `runs_dir` that is relative
+    tells where that is.
+    """
+    runs_dir, above = Path(config.get("runs_dir", ".")), folder.absolute().parents
+    depth = 3 + len(runs_dir.parts)  # a run's folder is three below its own in runs_dir
+    if runs_dir.is_absolute() or len(above) <= depth or above[depth] / runs_dir != above[3]:
+        return
+    start = above[depth]
+    for key in ("data_dir", *MOVABLE):
+        value = OmegaConf.select(config, key)
+        if isinstance(value, str) and not Path(value).expanduser().exists():
+            there = start / Path(value).expanduser()
+            if there.exists():
+                OmegaConf.update(config, key, str(there))
+
+
+@contextmanager
+def telling_from_where(config: DictConfig) -> Iterator[None]:
+    """Adds to an `InputError` on a relative place, where nothing is, from where it was looked."""
+    try:
+        yield
+    except InputError as error:
+        places = [OmegaConf.select(config, key) for key in MOVABLE]
+        for place in (Path(text).expanduser() for text in places if isinstance(text, str)):
+            if str(place) in str(error) and not place.is_absolute() and not place.exists():
+                raise InputError(f"{error} (seen from {Path.cwd()})") from error
+        raise
 
 
 def follow_moves(config: DictConfig, folder: Path) -> None:

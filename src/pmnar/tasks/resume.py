@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pmnar.callbacks.metrics_table import read_rows
 from pmnar.errors import InputError
+from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import (
     check_images,
     check_labels,
@@ -26,6 +27,7 @@ from pmnar.tasks.mistakes import dotted_keys, nearest
 from pmnar.tasks.places import (
     MOVABLE,
     follow_moves,
+    from_its_start,
     locate,
     move_data,
     newest_whole,
@@ -75,6 +77,7 @@ def resume(place: Path, overrides: Sequence[str]) -> Resumed:
     else:
         config = saved_config(content)
         follow_moves(config, folder)
+    from_its_start(config, folder)
     OmegaConf.set_struct(config, True)
     changes = [change for text in overrides for change in _apply(config, text, folder)]
     done = 0 if content is None else finished_epochs(content)
@@ -177,6 +180,7 @@ def check_checkpoint(checkpoint: dict[str, Any], run: dict[str, Any], labels: Te
         found, wanted = checkpoint["pmnar"][key], run[key]
         if found != wanted:
             raise InputError(f"the checkpoint is of {key} {found}, this run of {wanted}")
-    check_images(checkpoint, run.get("images"))
+    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), run.get("decoder"))
+    check_images(checkpoint, run.get("images"), decoder)
     warn_of_test_images(checkpoint, run.get("test_images", {}))
     check_labels(checkpoint, labels)

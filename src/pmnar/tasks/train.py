@@ -1,5 +1,6 @@
 """Train a method: configuration in, run folder and summary out."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
-from pmnar.data.duplicates import warn_of_shared
+from pmnar.data.duplicates import warn_of_copies
 from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
-from pmnar.names import HELD_OUT
+from pmnar.names import CLEAN, HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -31,7 +32,8 @@ from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
-from pmnar.tasks.places import LABELS, SUMMARY, read_summary
+from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
+from pmnar.tasks.rehearsal import check_writers, rehearse
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -39,8 +41,19 @@ from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
 Summary = dict[str, Any]
 
 
-def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None = None) -> Summary:
+def train(
+    cfg: DictConfig,
+    folder: Path | None = None,
+    checkpoint: Path | None = None,
+    said: Sequence[str] = (),
+) -> Summary:
     """Train as `cfg` says, in a new run folder or, from a checkpoint, in the run's own.
+
+    Args:
+        cfg: the configuration.
+        folder: the run's, where there is one.
+        checkpoint: what to go on from.
+        said: lines on how it goes on, once it is known that it can.
 
     Returns:
         The content of `summary.json`; on a rank other than the first, an empty dictionary.
@@ -67,12 +80,13 @@ def train(cfg: DictConfig, folder: Path | None = None, checkpoint: Path | None =
     if not is_first_process():
         fit_run(cfg, compute, data, method, folder or Path(cfg.runs_dir), checkpoint)
         return {}
+    warn_of_copies(data)
     folder = folder or make_run_folder(
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
     )
     with held(folder):
         prepare_folder(cfg, data, folder, checkpoint, epochs)
-        announce(cfg, data, method, folder)
+        announce(cfg, data, method, folder, said)
         fit_run(cfg, compute, data, method, folder, checkpoint)
     if not (folder / SUMMARY).is_file():
         return {}
@@ -124,6 +138,7 @@ def prepare_folder(
     back to a checkpoint, with so many `epochs` behind it, before its end.
     """
     remove_leftovers(folder)
+    rehearse(folder, len(data.labels.given), cfg.figures)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
     if checkpoint is not None:
@@ -160,6 +175,7 @@ def check(cfg: DictConfig) -> Compute:
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
+    check_writers(cfg.figures)
     check_trainer(cfg, compute)
     return compute
 
@@ -167,8 +183,9 @@ def check(cfg: DictConfig) -> Compute:
 def load_data(cfg: DictConfig) -> NoisyDataModule:
     """The data module with images loaded and noise injected."""
     data = build_datamodule(cfg)
-    data.prepare_data()
-    data.setup()
+    with telling_from_where(cfg):
+        data.prepare_data()
+        data.setup()
     return data
 
 
@@ -179,6 +196,7 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "method": cfg.method.name,
         "class_names": list(data.class_names),
         "images": data.labels.digest,
+        "decoder": data.labels.decoder,
         "test_images": test_digests(data),
         "config": plain(cfg),
     }
@@ -186,7 +204,9 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
 
 def test_digests(data: NoisyDataModule) -> dict[str, str]:
     """What tells each test split from others; what is held out of training counts to that."""
-    return {name: data.splits[name].digest for name in data.test_names if name != HELD_OUT}
+    return {
+        name: data.splits[name].fingerprint.digest for name in data.test_names if name != HELD_OUT
+    }
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
@@ -208,6 +228,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "class_names": list(data.class_names),
         "images": data.labels.digest,
         "noise": {key: value for key, value in noise.items() if value is not None},
+        **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
         "run": str(folder),
     }
     samples = {
@@ -217,22 +238,29 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "images": data.labels.digest,
     }
     tables = RunTables(folder, about, samples, threshold)
-    return [DetectionMonitor(true, threshold), LostClasses(), tables]
+    return [DetectionMonitor(true, threshold), LostClasses(cfg.method.name), tables]
 
 
 def announce(
-    cfg: DictConfig, data: NoisyDataModule, method: NoisyLabelMethod, folder: Path
+    cfg: DictConfig,
+    data: NoisyDataModule,
+    method: NoisyLabelMethod,
+    folder: Path,
+    said: Sequence[str],
 ) -> None:
-    """Say what is about to be trained, and where."""
+    """Say what is about to be trained, and where; first what was `said` of an earlier run."""
+    for line in said:
+        say(line)
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
-    warn_of_shared(data)
     say(
         f"{cfg.method.name} on {cfg.dataset.name}, "
         f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
     )
     say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
+    if data.uses_truth:
+        say(f"learns also from {len(data.splits[CLEAN]):,} true labels")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
         f"{parameters:,} parameters each"

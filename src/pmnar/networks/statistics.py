@@ -1,0 +1,23 @@
+"""BatchNorm's running statistics, kept from some of what a network sees in training."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+@contextmanager
+def untracked(networks: nn.Module) -> Iterator[None]:
+    """While it lasts, forwards in training leave the running statistics as they are.
+
+    They are normalised by their batch's own statistics all the same.
+    """
+    layers = [m for m in networks.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True

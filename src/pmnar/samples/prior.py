@@ -1,0 +1,61 @@
+"""How often a network predicts each class, and logits freed from it.
+
+A network that favours some classes gets ever surer of them where it weighs its own samples, and
+others are lost. Its mean prediction π, averaged over steps, is what it favours; `z − log π` says
+what it would predict without, and training `z + log π` lets z itself be free of it (logit
+adjustment, Menon et al., ICLR 2021; for labels that a network gives itself, Wang et al., CVPR 2022,
+and ProMix, Xiao et al., IJCAI 2023).
+"""
+
+import torch
+from torch import Tensor
+
+from pmnar.samples.memory import Memory
+
+TARGETS = ("uniform", "given")
+
+
+class RunningPrior(Memory):
+    """π of each network, a moving average over steps, beside the shares that it should have.
+
+    Args:
+        labels: the given labels, int64 `[N]`.
+        num_classes: K.
+        networks: how many.
+        target: `uniform`, or `given`: each class's share of the given labels.
+        memory: how much of the average stays in a step, in [0, 1).
+
+    Attributes:
+        shares: what each network predicts on average, float32 `[networks, K]`, at first the target.
+    """
+
+    shares: Tensor
+    target: Tensor
+
+    def __init__(
+        self, labels: Tensor, num_classes: int, networks: int, target: str, memory: float = 0.99
+    ) -> None:
+        super().__init__()
+        self.memory = memory
+        counts = torch.bincount(labels, minlength=num_classes).clamp_min(1).float()
+        wanted = (
+            counts / counts.sum() if target == "given" else torch.ones_like(counts) / len(counts)
+        )
+        self.register_buffer("target", wanted, persistent=False)
+        self.register_buffer("shares", wanted.repeat(networks, 1))
+
+    def shift(self, network: int) -> Tensor:
+        """`log(π / target)` of a network, `[K]`; 0 where it predicts each class as it should."""
+        tiny = torch.finfo(self.shares.dtype).tiny
+        return (self.shares[network].clamp_min(tiny) / self.target).log()
+
+    def debiased(self, probabilities: Tensor, network: int) -> Tensor:
+        """`softmax(z − shift)` of a network's probabilities softmax(z), `[B, K]`."""
+        freed = probabilities * (-self.shift(network)).exp()
+        return freed / freed.sum(-1, keepdim=True)
+
+    @torch.no_grad()
+    def follow(self, network: int, probabilities: Tensor) -> None:
+        """Average the mean of the whole batch's probabilities `[B, K]` too."""
+        mean = probabilities.to(self.shares.dtype).mean(0)
+        self.shares[network] = self.memory * self.shares[network] + (1 - self.memory) * mean

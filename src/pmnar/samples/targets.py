@@ -1,0 +1,19 @@
+"""Distributions over classes, as targets of a loss."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+LEAST = 1e-4
+"""Probabilities are kept this far from 0 and 1 where their logarithm is taken, or of 1 − p."""
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels `[B]` as distributions, float32 `[B, K]`."""
+    return F.one_hot(labels, num_classes).to(torch.float32)
+
+
+def clipped(logits: Tensor) -> Tensor:
+    """Probabilities of logits `[B, K]` in [1e-4, 1 − 1e-4], at least float32; not normalised."""
+    raised = logits if logits.dtype == torch.float64 else logits.float()
+    return raised.softmax(-1).clamp(LEAST, 1 - LEAST)
