@@ -85,7 +85,7 @@ class ImageFolder:
         self.on_error = on_error
         self.labels_are_true = labels_are_true
         self.layout: Form = layout
-        self._told = False  # a Trainer has the source prepared again
+        self._has_warned = False  # a Trainer has the source prepared again
 
     def prepare(self) -> None:
         """Decode the folder into its cache; tell what is left out.
@@ -95,9 +95,9 @@ class ImageFolder:
                 class, a test class that training lacks, or an unreadable image.
         """
         contents = self._contents()
-        for notice in () if self._told else contents.notices:
+        for notice in () if self._has_warned else contents.notices:
             warnings.warn(notice, stacklevel=2)
-        self._told = True
+        self._has_warned = True
         for images in contents.splits.values():
             images.store()
 
