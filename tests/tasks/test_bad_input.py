@@ -63,10 +63,11 @@ REFUSED = {
     "detection.threshold=-1": "detection.threshold must be in (0, 1), got -1",
     # data
     "dataset.train_subset=1": "dataset.train_subset must be at least 2, got 1",
-    "data.batch_size=201": "batch_size must be in [2, 200] (200 training samples",
-    "data.batch_size=0": "batch_size must be in [2, 200] (200 training samples",
+    "data.batch_size=201": "data.batch_size must be in [2, 200] (200 training samples",
+    "dataset.recipe.batch_size=0": "data.batch_size must be in [2, 200] (200 training samples",
     "data.eval_batch_size=0": "data.eval_batch_size must be at least 1, got 0",
     "data.resident=disk": ("data.resident must be one of auto, device, host, stream, got disk"),
+    "dataset=image_folder": "data_dir must be the folder of the images: data_dir=my_images",
     "data.num_workers=-1": "data.num_workers must be auto or at least 0, got -1",
     # computing
     "compute.compile=fast": (

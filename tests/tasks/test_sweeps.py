@@ -211,6 +211,7 @@ def test_runs_match_where_nothing_that_matters_differs(
         return matching_runs(composed(*same, *overrides))
 
     assert found() == [folder]
+    assert found("data_dir=elsewhere") == [folder]  # where the digits are not read from
     without_effect = ("figures=true", "logger=tensorboard", "skip_done=true", "launcher=joblib")
     assert found(*without_effect) == found("method.beta=1.0") == [folder]
     for other in ("method.beta=1.5", "seed=2", "method=pmnar_no_reg", "trainer.devices=2"):
