@@ -6,6 +6,8 @@ CVPR 2020. It needs to know how many labels are wrong: `forget_rate`, as Co-teac
 Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching).
 """
 
+import torch
+
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import consistency, cross_entropy
@@ -66,8 +68,8 @@ class JoCoR(CoTeaching):
                 f"loss_{name}": (1 - self.agreement) * cross_entropy(logits[name], batch.labels),
                 "loss_agreement": self.agreement * consistency(logits[name], target),
             }
-        joint = sum(term.detach() for terms in found.values() for term in terms.values())
-        kept = share.take(small_loss(share.whole(joint), self.keep))
+        joint = torch.stack([term.detach() for terms in found.values() for term in terms.values()])
+        kept = share.take(small_loss(share.whole(joint.sum(0)), self.keep))
         return {
             name: {key: kept * term for key, term in terms.items()} for name, terms in found.items()
         }
