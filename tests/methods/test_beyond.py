@@ -388,3 +388,13 @@ def test_suspects_are_ordered_by_what_a_method_has() -> None:
     fit(two, data, epochs=2)
     assert two.suspects_by == "recent_confidence"
     assert set(one.scores()) == {"margin"}
+
+
+def test_a_checkpoint_from_before_margins_were_kept_still_loads() -> None:
+    method = make_method(make_data(), **TWO)
+    method.margins.totals.fill_(1)
+    older = {k: v for k, v in state(method).items() if not k.startswith(("margins", "recent"))}
+    assert len(older) == len(state(method)) - 2
+    again = make_method(make_data(), **TWO)
+    again.load_state_dict(older)
+    assert not again.margins.totals.any()

@@ -149,7 +149,7 @@ class PMNAR(NoisyLabelMethod):
         chosen = self.sample_weights[:, batch.indices]
         if beyond.views_trained == "strong_mixed":
             mixed, weak = mixed_losses(self.networks, beyond, batch, chosen, self._mask(batch))
-            self._remember(weak, batch)
+            self._said = torch.stack(weak).float()
             return mixed
         supervised = self._supervised(batch)
         weights, strengths = beyond.of_batch(chosen, self.beta, share)

@@ -37,10 +37,11 @@ class RunningPrior(Memory):
     ) -> None:
         super().__init__()
         self.memory = memory
-        counts = torch.bincount(labels, minlength=num_classes).clamp_min(1).float()
-        wanted = (
-            counts / counts.sum() if target == "given" else torch.ones_like(counts) / len(counts)
-        )
+        counts = labels.new_zeros(num_classes, dtype=torch.float32)
+        if target == "given":
+            counts.index_add_(0, labels, torch.ones_like(labels, dtype=torch.float32))
+        counts.clamp_min_(1)
+        wanted = counts / counts.sum()
         self.register_buffer("target", wanted, persistent=False)
         self.register_buffer("shares", wanted.repeat(networks, 1))
 
