@@ -120,6 +120,8 @@ def test_summary_says_what_is_promised(short_run: Run) -> None:
     assert summary["compute"]["compile"] == "off"
     assert {"cpu", "cores"} <= set(summary["hardware"])
     assert (summary["epochs"], summary["samples"], summary["run"]) == (3, 200, str(folder))
+    assert summary["events"] == {"warm-up ends": 1}
+    assert "warmup_epochs" not in summary
     assert set(summary["recall_per_class"]) == {str(digit) for digit in range(10)}
 
 

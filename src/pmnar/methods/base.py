@@ -104,6 +104,15 @@ class NoisyLabelMethod(NetworksModule):
         """What to tell before a run of so many epochs, if anything."""
         return None
 
+    def events(self) -> Mapping[str, int]:
+        """What figures mark on curves over epochs, by name, and after which epoch (1-based)."""
+        return {}
+
+    @property
+    def remedy(self) -> str:
+        """What to try where a run ends with classes that it has stopped predicting."""
+        return "more epochs, a lower optimizer.lr, or compare=ce to see what plain training gives"
+
     @property
     def weights(self) -> Tensor | None:
         """The first network's sample weights `[N]`, for methods that have such."""

@@ -108,15 +108,30 @@ class PMNAR(NoisyLabelMethod):
         """Weights `[N]` of the first network's losses; None without reweighting."""
         return self.sample_weights[0] if self.reweight else None
 
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up, of a method that has one."""
+        return {"warm-up ends": self.warmup_epochs} if self._weighs else {}
+
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up, where that matters."""
-        if self.warmup_epochs < epochs or not self._weighs:
+        if not self._weighs or self.warmup_epochs < epochs:
             return None
         return (
             f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
             "the samples are never reweighted, their complementary labels never reduced. "
             f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
             "run whose learning rate comes down too"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """A longer warm-up, where reweighting may have come too early."""
+        if not self.reweight:
+            return super().remedy
+        return (
+            f"a longer warm-up (method.warmup_epochs={2 * max(self.warmup_epochs, 1)} with twice "
+            "the epochs), method.weight_balance=class, or compare=ce to see what plain training "
+            "gives"
         )
 
     def scores(self) -> Mapping[str, Tensor]:
