@@ -54,7 +54,7 @@ def _cifar(noise: str, images: int, epochs: int, warmup: int) -> Row:
 
 
 def _fashion(noise: str, images: int | None, epochs: int, warmup: int, **more: Any) -> Row:
-    chosen = ("dataset=fashion_mnist", f"noise={noise}", *NARROW)
+    chosen: tuple[str, ...] = ("dataset=fashion_mnist", f"noise={noise}", *NARROW)
     if images is not None:
         chosen = (*chosen, f"dataset.train_subset={images}")
     return Row(chosen, epochs, warmup, **more)
@@ -88,6 +88,7 @@ SWITCHES = (
     "prior=uniform",
     "prior=given",
     "views_trained=strong_mixed",
+    "neighbours=vote",
     "temperature=0.5",
     "statistics=weak",
     "weight_balance=class",

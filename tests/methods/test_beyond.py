@@ -31,8 +31,11 @@ from pmnar.methods.mixing import Mixing
 from pmnar.methods.pmnar_beyond import sharpened
 from pmnar.methods.pmnar_mixed import ALPHA, refurbished
 from pmnar.methods.terms import total
+from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.samples.neighbours import votes
+from pmnar.samples.reweighting import relative_weights
 
 TWO = ABLATIONS["pmnar"]
 EXACT = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
@@ -201,6 +204,19 @@ def test_the_pass_gives_the_mean_of_both_networks() -> None:
         lambda said, _: {"p": (said["first"].probabilities + said["second"].probabilities) / 2}
     )["p"]
     EXACT(method.measure().kept["mean"], p)
+
+
+def test_neighbours_vote_with_the_giver_s_features() -> None:
+    data = make_data()
+    method = make_method(data, partial(SmallCNN, 10, width=4), neighbours="vote", **TWO)
+    fit(method, data, epochs=2)
+    found = method.measure()
+    for position, giver in enumerate(("second", "first")):
+        confidence = found.confidence[giver]
+        asked = votes(found.kept[f"features_{giver}"], method.labels, 10, 10)
+        shares = relative_weights(asked, method.labels)
+        EXACT(method.sample_weights[position], (confidence - confidence.min()) * shares)
+        assert 0 < shares.min() < shares.max() == 1
 
 
 # -- when it begins -------------------------------------------------------------------------------

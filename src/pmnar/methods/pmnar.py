@@ -93,6 +93,7 @@ class PMNAR(NoisyLabelMethod):
         mixed = self.beyond.views_trained == "strong_mixed"
         self.views = ("weak", "strong") if beta > 0 or mixed else ("weak",)
         self.losses_are_apart = beta == 0 or detach_target or mixed
+        self.needs_features = self.beyond.neighbours == "vote"
         self.margins = Margins(self.labels)
         self.recent = RecentConfidences(self.labels) if self._weighs else None
         self._said = torch.empty(0)
@@ -255,6 +256,7 @@ class PMNAR(NoisyLabelMethod):
             if weights is None:
                 confidence = self.beyond.confidence(measured, giver)
                 weights = adaptive_weights(confidence, self.minimum)
+            weights = weights * self.beyond.voted(measured, self.labels, giver)
             if self.weight_balance == "class":
                 weights = balance_classes(weights, self.labels, self.num_classes)
             self.sample_weights[position] = weights

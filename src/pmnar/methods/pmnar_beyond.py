@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from pmnar.data.batches import Share
 from pmnar.errors import InputError
 from pmnar.methods.measurement import Measurement, Outputs
-from pmnar.methods.networks import Logits, Networks
+from pmnar.methods.networks import Logits, Networks, Output
 from pmnar.networks.statistics import untracked
 from pmnar.samples.memory import RunningMean
+from pmnar.samples.neighbours import neighbours_asked, votes
 from pmnar.samples.prior import TARGETS, RunningPrior
 from pmnar.samples.readiness import KNOWN, agreement
 from pmnar.samples.reweighting import normalised, relative_weights
@@ -22,6 +23,7 @@ CHOICES = {
     "warmup": ("epochs", "ready"),
     "prior": ("none", *TARGETS),
     "views_trained": ("weak", "strong_mixed"),
+    "neighbours": ("none", "vote"),
     "statistics": ("all", "weak"),
 }
 
@@ -45,6 +47,8 @@ class Beyond(nn.Module):
             beyond its share of the given labels.
         views_trained: `strong_mixed` trains on mixed strong views towards refurbished targets, see
             `pmnar_mixed`, in place of the weak view's loss and the consistency.
+        neighbours: `vote` multiplies a weight by the share of votes that the label has among the
+            sample's neighbours over that of the class that has most, by the giver's features.
         temperature: of the networks' mean as a target, in (0, 1]; below 1 it is sharpened.
         statistics: `weak` keeps BatchNorm's running statistics to the weak view.
         memory: how much of its past an average over epochs keeps, in [0, 1).
@@ -65,6 +69,7 @@ class Beyond(nn.Module):
         warmup: str = "epochs",
         prior: str = "none",
         views_trained: str = "weak",
+        neighbours: str = "none",
         temperature: float = 1.0,
         statistics: str = "all",
         memory: float = 0.5,
@@ -72,6 +77,7 @@ class Beyond(nn.Module):
         super().__init__()
         self.weights, self.normalise, self.consistency = weights, normalise, consistency
         self.warmup, self.views_trained, self.statistics = warmup, views_trained, statistics
+        self.neighbours = neighbours
         for key, allowed in CHOICES.items():
             value = prior if key == "prior" else getattr(self, key)
             if value not in allowed:
@@ -147,6 +153,8 @@ class Beyond(nn.Module):
                 found[f"belief_{name}"] = p.gather(-1, labels[:, None]).squeeze(-1)
         if self.mean is not None:
             found["mean"] = torch.stack(list(probabilities.values())).mean(0)
+        if self.neighbours == "vote":
+            found |= {f"features_{name}": known(output) for name, output in outputs.items()}
         return found
 
     def has_begun(self, measured: Measurement, record: dict[str, float]) -> bool:
@@ -173,6 +181,14 @@ class Beyond(nn.Module):
         self.mean.follow(measured.kept["mean"])
         return relative_weights(self.mean.values, labels)
 
+    def voted(self, measured: Measurement, labels: Tensor, giver: str) -> Tensor | float:
+        """What neighbours multiply a weight by, by the features of a network: `[N]` in [0, 1]."""
+        if self.neighbours == "none":
+            return 1.0
+        features = measured.kept[f"features_{giver}"]
+        found = votes(features, labels, self.num_classes, neighbours_asked(len(labels)))
+        return relative_weights(found, labels)
+
     def never_began(self) -> str | None:
         """What to say at the end of a run in which nothing was ever reweighted."""
         if self.warmup == "epochs" or bool(self.begun):
@@ -181,6 +197,12 @@ class Beyond(nn.Module):
             f"no sample was reweighted: the predictions never agreed by {KNOWN:g} beyond chance "
             "(agreement in metrics.csv); train for longer, or set method.warmup=epochs"
         )
+
+
+def known(output: Output) -> Tensor:
+    """A network's features, which were asked for."""
+    assert output.features is not None
+    return output.features
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
