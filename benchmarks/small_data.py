@@ -137,7 +137,7 @@ def overrides(job: Job, data_dir: str) -> list[str]:
         epochs = round(epochs * PMNAR_COST / cost(job.contestant))
     own = () if job.row.startswith("digits") else ("data.batch_size=64", "optimizer.lr=0.04")
     return [
-        *("figures=false", "logger=none", "trainer.enable_progress_bar=false", "threads=1"),
+        *("figures=false", "logger=none", "trainer.enable_progress_bar=false"),
         *row.overrides,
         *own,
         "scheduler=cosine",
