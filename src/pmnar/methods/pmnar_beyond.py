@@ -77,7 +77,7 @@ class Beyond(nn.Module):
         super().__init__()
         self.weights, self.normalise, self.consistency = weights, normalise, consistency
         self.warmup, self.views_trained, self.statistics = warmup, views_trained, statistics
-        self.neighbours = neighbours
+        self.neighbours, self.waits = neighbours, False
         for key, allowed in CHOICES.items():
             value = prior if key == "prior" else getattr(self, key)
             if value not in allowed:
@@ -166,7 +166,8 @@ class Beyond(nn.Module):
         record["agreement"] = float(agreement(first, second, self.num_classes))
         self.earlier.copy_(first)
         self.begun.fill_(record["agreement"] >= KNOWN)
-        return bool(self.begun)
+        self.waits = not bool(self.begun)
+        return not self.waits
 
     def confidence(self, measured: Measurement, giver: str) -> Tensor:
         """What a network holds of each given label, `[N]` in [0, 1], for the paper's weights."""
@@ -191,7 +192,7 @@ class Beyond(nn.Module):
 
     def never_began(self) -> str | None:
         """What to say at the end of a run in which nothing was ever reweighted."""
-        if self.warmup == "epochs" or bool(self.begun):
+        if not self.waits:
             return None
         return (
             f"no sample was reweighted: the predictions never agreed by {KNOWN:g} beyond chance "
