@@ -87,6 +87,7 @@ SWITCHES = (
     "warmup=ready",
     "prior=uniform",
     "prior=given",
+    "prior=warmup",
     "views_trained=strong_mixed",
     "neighbours=vote",
     "temperature=0.5",

@@ -161,6 +161,19 @@ def test_the_prior_follows_the_weak_view_s_predictions_a_step_at_a_time() -> Non
         EXACT(shares.double(), 0.99 * torch.full((10,), 0.1).double() + 0.01 * p.mean(0))
 
 
+def test_until_samples_are_weighed_a_prior_of_the_warm_up_changes_nothing() -> None:
+    states = []
+    for prior in ("none", "warmup"):
+        data = make_data()
+        method = make_method(data, prior=prior, warmup_epochs=3, **TWO)
+        fit(method, data, epochs=3)
+        states.append(state(method.networks))
+    EXACT(states[1], states[0])
+    assert method.beyond.prior is not None
+    assert bool(method.beyond.prior.frozen)  # by the pass after the last epoch
+    assert not method.beyond.prior.shift(0).any()
+
+
 def test_weights_are_of_freed_confidences() -> None:
     data = make_data()
     method = make_method(data, prior="uniform", **TWO)
@@ -374,7 +387,7 @@ def test_all_together_end_as_unbroken_wherever_they_stopped(views: str, tmp_path
     ("settings", "message"),
     [
         ({"weights": "some"}, r"method\.weights must be one of absolute, relative, got some"),
-        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, got true"),
+        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, warmup, got true"),
         ({"temperature": 0}, r"method\.temperature must be in \(0, 1\], got 0"),
         ({"memory": 1}, r"method\.memory must be in \[0, 1\), got 1"),
     ],

@@ -250,6 +250,7 @@ class PMNAR(NoisyLabelMethod):
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
         if not self.reweight:
             return
+        self.beyond.begin()
         relative = self.beyond.relative(measured, self.labels)
         for position, (name, giver) in enumerate(self.peers.items()):
             weights = relative

@@ -43,8 +43,9 @@ class Beyond(nn.Module):
         warmup: `ready`: reweighting begins at the first epoch past the warm-up before which the
             networks agree with each other, or a single one with itself an epoch ago, by at least
             `KNOWN` beyond chance.
-        prior: `uniform` frees logits of how often each class is predicted, `given` of how often
-            beyond its share of the given labels.
+        prior: frees logits of how often each class is predicted: of all of it with `uniform`, with
+            `given` of what goes beyond its share of the given labels, with `warmup` of what has
+            changed since the samples are weighed.
         views_trained: `strong_mixed` trains on mixed strong views towards refurbished targets, see
             `pmnar_mixed`, in place of the weak view's loss and the consistency.
         neighbours: `vote` multiplies a weight by the share of votes that the label has among the
@@ -168,6 +169,11 @@ class Beyond(nn.Module):
         self.begun.fill_(record["agreement"] >= KNOWN)
         self.waits = not bool(self.begun)
         return not self.waits
+
+    def begin(self) -> None:
+        """Note that samples are weighed from now on."""
+        if self.prior is not None:
+            self.prior.freeze()
 
     def confidence(self, measured: Measurement, giver: str) -> Tensor:
         """What a network holds of each given label, `[N]` in [0, 1], for the paper's weights."""
