@@ -3,7 +3,9 @@
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching
 from pmnar.methods.elr import ELR, ELRPlus
+from pmnar.methods.jnpl import JNPL
 from pmnar.methods.mixup import MixUp
+from pmnar.methods.nlnl import NLNL
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -12,6 +14,8 @@ from pmnar.methods.truncated_gce import TruncatedGCE
 
 __all__ = [
     "ELR",
+    "JNPL",
+    "NLNL",
     "PMNAR",
     "SOP",
     "CoTeaching",
