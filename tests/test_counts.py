@@ -65,13 +65,13 @@ def test_the_host_reads_nothing_from_the_device_in_any_step(method: str) -> None
 @pytest.mark.parametrize(
     "change",
     [
-        "fused_forward=true",
-        "channels_last=true",
+        "compute.fused_forward=true",
+        "compute.channels_last=true",
         "method.gradient_clip=1.0",
         "method.detach_target=false",
         "dataset.views.strong=randaugment",
         "dataset.views.cutout=8",
-        "dataset.resident=host",
+        "data.resident=host",
     ],
 )
 def test_nor_does_it_with_other_settings(change: str) -> None:

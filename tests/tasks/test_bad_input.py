@@ -66,19 +66,18 @@ REFUSED = {
     "data.batch_size=201": "batch_size must be in [2, 200] (200 training samples",
     "data.batch_size=0": "batch_size must be in [2, 200] (200 training samples",
     "data.eval_batch_size=0": "data.eval_batch_size must be at least 1, got 0",
-    "dataset.resident=disk": (
-        "dataset.resident must be one of auto, device, host, stream, got disk"
-    ),
+    "data.resident=disk": ("data.resident must be one of auto, device, host, stream, got disk"),
     "data.num_workers=-1": "data.num_workers must be auto or at least 0, got -1",
     # computing
-    "compile=fast": (
-        "compile must be one of auto, off, default, reduce-overhead, max-autotune, got fast"
+    "compute.compile=fast": (
+        "compute.compile must be one of auto, off, default, reduce-overhead, max-autotune, got fast"
     ),
-    "threads=0": "threads must be null or at least 1, got 0",
-    "threads=-1": "threads must be null or at least 1, got -1",
-    "channels_last=maybe": "channels_last must be auto, true or false, got maybe",
-    "fused_forward=true trainer.sync_batchnorm=true": (
-        "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
+    "compute.threads=0": "compute.threads must be null or at least 1, got 0",
+    "compute.threads=-1": "compute.threads must be null or at least 1, got -1",
+    "compute.channels_last=maybe": "compute.channels_last must be auto, true or false, got maybe",
+    "compute.fused_forward=true trainer.sync_batchnorm=true": (
+        "compute.fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true "
+        "undoes"
     ),
     "dataset.source.test_fraction=1": "dataset.source.test_fraction must be in [0, 1), got 1",
     "dataset.views.strong=mixup": (

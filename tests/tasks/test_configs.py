@@ -13,7 +13,7 @@ Composed = Callable[..., DictConfig]
 
 def choices(group: str) -> list[str]:
     """The choices of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
 
 
 DATASETS = choices("dataset")

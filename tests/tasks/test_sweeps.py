@@ -226,7 +226,7 @@ def test_a_run_of_before_a_key_had_its_default(
     folder = short_run("trainer.max_epochs=1")
     config = folder / "config.yaml"
     older = yaml.safe_load(config.read_text())
-    del older["compile"], older["detection"], older["method"]["beta"], older["threads"]
+    del older["compute"], older["detection"], older["method"]["beta"]
     config.write_text(yaml.safe_dump(older))
 
     def found(*overrides: str) -> list[Path]:
@@ -235,12 +235,14 @@ def test_a_run_of_before_a_key_had_its_default(
         )
 
     # The run was made with one thread, which is not what is written when nothing is said.
-    free = "threads=${oc.select:dataset.recipe.threads,null}"
+    free = "compute.threads=${dataset.recipe.threads}"
     assert found(free) == [folder]
     # What was typed and is the default value is that: the digits' recipe says one thread.
-    for same in ("threads=1", "method.beta=1.0", "detection.threshold=0.50", "compile=auto"):
+    alike = ("compute.threads=1", "compute.compile=auto")
+    for same in (*alike, "method.beta=1.0", "detection.threshold=0.50"):
         assert found(free, same) == [folder]
-    for other in ("threads=2", "compile=default", "detection.threshold=0.4", "method.beta=3"):
+    others = ("compute.threads=2", "compute.compile=default", "compute.fused_forward=true")
+    for other in (*others, "detection.threshold=0.4", "method.beta=3"):
         assert found(free, other) == []
     assert found(free, "seed=2") == found(free, "data.batch_size=50") == []
 

@@ -1,9 +1,11 @@
 """Methods: one LightningModule a file, over a base class that holds what all share."""
 
 from pmnar.methods.base import NoisyLabelMethod
-from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
+from pmnar.methods.decoupling import Decoupling
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
+from pmnar.methods.jocor import JoCoR
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.nlnl import NLNL
 from pmnar.methods.plain import Plain
@@ -19,7 +21,10 @@ __all__ = [
     "PMNAR",
     "SOP",
     "CoTeaching",
+    "CoTeachingPlus",
+    "Decoupling",
     "ELRPlus",
+    "JoCoR",
     "MixUp",
     "NoisyLabelMethod",
     "Plain",

@@ -95,9 +95,23 @@ class NoisyLabelMethod(NetworksModule):
         """The method's own opinion of each given label: columns `[N]` of `samples.parquet`."""
         return {}
 
+    @property
+    def suspects_by(self) -> str:
+        """The column of `samples.parquet` that suspects are ordered by, the lowest first."""
+        return "confidence"
+
     def advice(self, epochs: int) -> str | None:
         """What to tell before a run of so many epochs, if anything."""
         return None
+
+    def events(self) -> Mapping[str, int]:
+        """What figures mark on curves over epochs, by name, and after which epoch (1-based)."""
+        return {}
+
+    @property
+    def remedy(self) -> str:
+        """What to try where a run ends with classes that it has stopped predicting."""
+        return "more epochs, a lower optimizer.lr, or compare=ce to see what plain training gives"
 
     @property
     def weights(self) -> Tensor | None:

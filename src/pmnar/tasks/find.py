@@ -16,7 +16,6 @@ from pmnar.tasks.places import LABELS, SUMMARY, read_summary
 
 MANNER = (
     *("logger", "figures", "checkpoint", "data.num_workers", "data.resident"),
-    "dataset.resident",
     *("trainer.enable_progress_bar", "trainer.strategy"),
 )
 """Keys that say how a run is done, and change none of its results."""

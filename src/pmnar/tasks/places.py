@@ -176,9 +176,9 @@ def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
     """The configuration that the checkpoint was made with, under the keys of now."""
     if "config" not in checkpoint["pmnar"]:
         raise InputError("the checkpoint holds no configuration: it was not made by a task")
-    config = plain(OmegaConf.create(checkpoint["pmnar"]["config"]))
-    now: DictConfig = OmegaConf.create(under_new_keys(config))
-    return now
+    written = OmegaConf.create(checkpoint["pmnar"]["config"])
+    config: DictConfig = OmegaConf.create(under_new_keys(plain(written)))
+    return config
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
+from pmnar.tasks.rehearsal import check_writers, rehearse
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -117,7 +118,7 @@ def fit_run(
     ending = Ending(folder, cfg.trainer.max_epochs)
     callbacks = [
         *ending.callbacks,
-        SetUpProcess(cfg.threads),
+        SetUpProcess(compute.threads),
         SayCompute(),
         *run_callbacks(cfg, data, folder),
     ]
@@ -137,6 +138,7 @@ def prepare_folder(
     back to a checkpoint, with so many `epochs` behind it, before its end.
     """
     remove_leftovers(folder)
+    rehearse(folder, len(data.labels.given), cfg.figures)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
     if checkpoint is not None:
@@ -173,6 +175,7 @@ def check(cfg: DictConfig) -> Compute:
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
+    check_writers(cfg.figures)
     check_trainer(cfg, compute)
     return compute
 
@@ -224,7 +227,6 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "samples": len(labels.given),
         "class_names": list(data.class_names),
         "images": data.labels.digest,
-        "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
         "run": str(folder),
