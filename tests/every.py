@@ -23,6 +23,9 @@ STAGES = {
     **dict.fromkeys(("negative_epochs", "selective_epochs", "positive_epochs", "joint_epochs"), 1),
     **dict.fromkeys(("trusted_epochs", "soft_epochs"), 1),
     "cut": 0.02,
+    "contrastive_epochs": 2,
+    **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
+    "neighbours": 5,
 }
 """The same of methods in stages; what a toy's network says, too, is enough to trust samples."""
 

@@ -7,6 +7,8 @@ from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
 from pmnar.methods.mixup import MixUp
+from pmnar.methods.moit import MOIT
+from pmnar.methods.moit_plus import MOITPlus
 from pmnar.methods.nlnl import NLNL
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
@@ -17,6 +19,7 @@ from pmnar.methods.truncated_gce import TruncatedGCE
 __all__ = [
     "ELR",
     "JNPL",
+    "MOIT",
     "NLNL",
     "PMNAR",
     "SOP",
@@ -25,6 +28,7 @@ __all__ = [
     "Decoupling",
     "ELRPlus",
     "JoCoR",
+    "MOITPlus",
     "MixUp",
     "NoisyLabelMethod",
     "Plain",

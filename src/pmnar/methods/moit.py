@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pmnar.contrastive import interpolated_supervised
-from pmnar.data.batches import Batch, Share, Stream
+from pmnar.data.batches import Batch, Share
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy, soft_cross_entropy
 from pmnar.methods.measurement import Outputs
@@ -117,14 +117,14 @@ class MOIT(StagedMethod):
         """Classification of both mixed views, and how they compare with each other, `[B]` each."""
         share = batch.share
         assert share is not None
+        guess = None
+        if self.current_epoch >= self.guess_after:  # first: compiled, it writes statistics
+            guess = self._said_of(batch.views[2])
         mixings = [self._mixing(share, f"mixing {view}") for view in range(2)]
         said = [
             self.networks.outputs(mixing([view]), features=True)["first"]
             for mixing, view in zip(mixings, batch.views[:2], strict=True)
         ]
-        guess = None
-        if self.current_epoch >= self.guess_after:
-            guess = self._said_of(batch.views[2])
         classified = [
             self._classification(output.logits, mixing, guess, batch)
             for output, mixing in zip(said, mixings, strict=True)
