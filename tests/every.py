@@ -19,6 +19,16 @@ METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 SHORT = {"warmup_epochs": 1}
 """Settings of which some methods have one, so that a few epochs show all that a method does."""
 
+STAGES = {
+    **dict.fromkeys(("negative_epochs", "selective_epochs", "positive_epochs", "joint_epochs"), 1),
+    **dict.fromkeys(("trusted_epochs", "soft_epochs"), 1),
+    "cut": 0.02,
+    "contrastive_epochs": 2,
+    **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
+    "neighbours": 5,
+}
+"""The same of methods in stages; what a toy's network says, too, is enough to trust samples."""
+
 
 def settings_of(name: str) -> dict[str, Any]:
     """A method's configuration as it is composed for the default data set."""
@@ -43,7 +53,8 @@ def build(
 ) -> NoisyLabelMethod:
     """The method, with changes of its own settings, of all methods' or of `Compute`."""
     settings = settings_of(name)
-    settings |= {key: value for key, value in SHORT.items() if key in settings}
+    short = SHORT | STAGES
+    settings |= {key: value for key, value in short.items() if key in settings}
     settings.pop("name")
     compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
     shared = {"gradient_clip": settings.pop("gradient_clip", None)}

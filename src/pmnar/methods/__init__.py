@@ -4,8 +4,12 @@ from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
 from pmnar.methods.decoupling import Decoupling
 from pmnar.methods.elr import ELR, ELRPlus
+from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
 from pmnar.methods.mixup import MixUp
+from pmnar.methods.moit import MOIT
+from pmnar.methods.moit_plus import MOITPlus
+from pmnar.methods.nlnl import NLNL
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -14,6 +18,9 @@ from pmnar.methods.truncated_gce import TruncatedGCE
 
 __all__ = [
     "ELR",
+    "JNPL",
+    "MOIT",
+    "NLNL",
     "PMNAR",
     "SOP",
     "CoTeaching",
@@ -21,6 +28,7 @@ __all__ = [
     "Decoupling",
     "ELRPlus",
     "JoCoR",
+    "MOITPlus",
     "MixUp",
     "NoisyLabelMethod",
     "Plain",
