@@ -2,6 +2,7 @@
 
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.plain import Plain
@@ -9,12 +10,15 @@ from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
 from pmnar.methods.sop import SOP
 from pmnar.methods.truncated_gce import TruncatedGCE
+from pmnar.methods.unicon import UNICON
 
 __all__ = [
     "ELR",
     "PMNAR",
     "SOP",
+    "UNICON",
     "CoTeaching",
+    "DivideMix",
     "ELRPlus",
     "MixUp",
     "NoisyLabelMethod",
