@@ -220,6 +220,11 @@ class SemiSupervised(NoisyLabelMethod):
         found = {}
         for clean, (name, peer) in zip(self.clean, self.peers.items(), strict=True):
             labelled, *unlabelled = _own(name, parts)
+            if not labelled.startswith(LABELLED):
+                raise InputError(
+                    f"too few samples are labelled for the {name} network to have two on each "
+                    f"device: raise data.batch_size, or use fewer devices"
+                )
             w = clean[parts[labelled].indices][:, None]
             y = one_hot(parts[labelled].labels, self.num_classes)
             targets = [w * y + (1 - w) * said[name][labelled]]

@@ -4,8 +4,9 @@ Karim et al., "UNICON: combating label noise through uniform selection and contr
 CVPR 2022. It needs to know nothing of the noise.
 
 Departures from its public code, beside that of `SemiSupervised`: both networks have one division,
-made with both in eval mode; a class with too few samples has all of them labelled, where the code
-repeats the data set's first one; the projection is normalised over the batch of all ranks.
+made with both in eval mode; at least a batch is labelled; a class with too few samples has all of
+them labelled, where the code repeats the data set's first one; the projection is normalised over
+the batch of all ranks.
 """
 
 from math import e
@@ -96,7 +97,7 @@ class UNICON(SemiSupervised):
         share = selected_share(divergence, self.most_divergence, self.divisor)
         self.share.fill_(share)
         self.labelled[:] = same_number_of_each_class(
-            divergence, self.labels, share, self.num_classes
+            divergence, self.labels, share, self.num_classes, fewest=self.batch_size
         )
         self.clean[:] = torch.where(divergence < SURE, 1, 1 - divergence)
 

@@ -1,5 +1,7 @@
 """Which samples are trained on, of a batch or of all."""
 
+from math import ceil
+
 import torch
 from torch import Tensor
 
@@ -40,9 +42,9 @@ def most_likely(scores: Tensor, threshold: float, fewest: int) -> Tensor:
 
 
 def same_number_of_each_class(
-    scores: Tensor, labels: Tensor, share: float, num_classes: int
+    scores: Tensor, labels: Tensor, share: float, num_classes: int, fewest: int
 ) -> Tensor:
-    """Of every class the `int(share · N / K)` lowest scores, at least one: bool `[N]`.
+    """Of every class the `int(share · N / K)` lowest scores: bool `[N]`.
 
     That is UNICON's uniform selection. A class that has no more has all of its samples chosen; of
     equal scores the first.
@@ -52,8 +54,9 @@ def same_number_of_each_class(
         labels: int64 `[N]`, in [0, K).
         share: of all samples, in (0, 1].
         num_classes: K.
+        fewest: how many there are to be of all classes together, at least 1.
     """
-    number = max(int(share * len(scores) / num_classes), 1)
+    number = max(int(share * len(scores) / num_classes), ceil(fewest / num_classes))
     by_score = scores.argsort(stable=True)
     by_class = by_score[labels[by_score].argsort(stable=True)]
     counts = torch.bincount(labels, minlength=num_classes)
