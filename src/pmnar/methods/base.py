@@ -54,6 +54,7 @@ class NoisyLabelMethod(NetworksModule):
         self.automatic_optimization = False
         self.seed, self.gradient_clip = setting.seed, setting.gradient_clip
         self._setting = setting
+        self.epochs_done = 0.0  # with the part of the current one that is behind
         self.identity: dict[str, Any] = {}
         self._sums = EpochSums()
 
@@ -168,6 +169,7 @@ class NoisyLabelMethod(NetworksModule):
         assert isinstance(optimizer, LightningOptimizer)
         assert share is not None
         optimizer.zero_grad()
+        self.epochs_done = self.current_epoch + batch_idx / self.trainer.num_training_batches
         self.networks.begin_step()
         found = self.losses(batch)
         totals = {name: total(terms, share) for name, terms in found.items()}
