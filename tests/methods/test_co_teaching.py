@@ -1,18 +1,22 @@
 """What is Co-teaching's own, and its relatives': which samples each network is trained on."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from every import build
 from torch import Tensor
-from toy import TinyNet, make_data, make_setting, train_batches
+from toy import TinyNet, fit, make_data, make_setting, same_state, state, train_batches
 
 from pmnar.data import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods import CoTeaching, CoTeachingPlus, Decoupling, JoCoR, NoisyLabelMethod
+from pmnar.methods.measurement import Measurement
+from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.run_folder import CHECKPOINT
 
 
 def test_it_says_which_noise_rate_it_goes_by() -> None:
@@ -137,7 +141,11 @@ def test_the_whole_of_the_divergence_is_minimised() -> None:
         (CoTeachingPlus, {"warmup_epochs": -1}, "method.warmup_epochs must be at least 0, got -1"),
         (CoTeachingPlus, {"networks": 1}, "method.networks must be 2, .* got 1"),
         (JoCoR, {"agreement": 1.5}, r"method.agreement must be in \[0, 1\], got 1.5"),
-        (JoCoR, {"forget_rate": 1.0}, r"method.forget_rate must be in \[0, 1\), got 1.0"),
+        (
+            JoCoR,
+            {"forget_rate": 1.0},
+            r"method.forget_rate must be in \[0, 1\) or estimate, got 1.0",
+        ),
         (Decoupling, {"networks": 1}, "method.networks must be 2 for Decoupling, got 1"),
         (Decoupling, {"least_share": 0.0}, r"method.least_share must be in \(0, 1\], got 0.0"),
         (Decoupling, {"warmup_epochs": -1}, "method.warmup_epochs must be at least 0, got -1"),
@@ -146,3 +154,52 @@ def test_the_whole_of_the_divergence_is_minimised() -> None:
 def test_settings_out_of_range_are_told(kind: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         kind(make_setting(make_data(("weak",))), **settings)
+
+
+# -- a noise rate that nobody tells ---------------------------------------------------------------
+
+
+def test_the_rate_is_estimated_while_it_rises_and_then_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From two groups of losses, one in four of the larger, in networks that disagree a little."""
+    method = two("co_teaching", forget_rate="estimate", gradual_epochs=3)[0]
+    assert isinstance(method, CoTeaching)
+    assert method.advice(10) is None
+    assert method.estimated is not None
+    generator = torch.Generator().manual_seed(0)
+    for epoch, one_in in ((1, 3), (2, 2), (4, 4), (5, 2)):
+        right = torch.arange(60) % one_in > 0
+        likely = torch.where(right, 0.9, 0.02) * (0.9 + 0.1 * torch.rand(60, generator=generator))
+        confidence = {"first": likely, "second": likely.sqrt()}
+        method.measurement = Measurement(confidence, {}, {}, {})
+        method.prepare_epoch(epoch)
+        expected = {1: 0.0, 2: 0.5, 4: 0.25, 5: 0.25}[epoch]
+        assert float(method.estimated) == pytest.approx(expected, abs=0.02)
+        assert method.record["forget_rate"] == float(method.estimated)
+        at_epoch(monkeypatch, method, epoch - 1)
+        assert float(method.keep) == 1 - float(method.estimated) * min((epoch - 1) / 3, 1)
+
+
+@pytest.mark.parametrize("name", ["co_teaching", "co_teaching_plus", "jocor"])
+def test_a_rate_that_is_estimated_is_resumed(name: str, tmp_path: Path) -> None:
+    io: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
+    data, settings = make_data(), {"forget_rate": "estimate", "gradual_epochs": 2}
+    whole = build(name, data, TinyNet, 0.1, **settings)
+    fit(whole, data, 4)
+    assert isinstance(whole, CoTeaching)
+    assert whole.estimated is not None
+    assert 0 < float(whole.estimated) < 1
+    for epoch in (1, 3):
+        folder = tmp_path / str(epoch)
+        fit(build(name, data, TinyNet, 0.1, **settings), data, epoch, [RunCheckpoint(folder)], **io)
+        again = build(name, data, TinyNet, 0.1, **settings)
+        fit(again, data, 4, [RunCheckpoint(folder)], folder / CHECKPOINT, **io)
+        assert same_state(state(whole), state(again))
+
+
+@pytest.mark.parametrize("rate", ["guess", 1.0, -0.1])
+def test_a_rate_is_told_or_estimated(rate: Any) -> None:
+    setting = make_setting(make_data(("weak",)))
+    with pytest.raises(InputError, match=rf"must be in \[0, 1\) or estimate, got {rate}"):
+        CoTeaching(setting, forget_rate=rate)

@@ -23,7 +23,7 @@ class JoCoR(CoTeaching):
     Args:
         setting: what all methods share.
         networks: 2.
-        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1): the noise rate.
+        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1); or `estimate`.
         gradual_epochs: epochs over which it rises from 0, at least 1.
         exponent: how it rises, over 0.
         agreement: λ, in [0, 1].
@@ -39,7 +39,7 @@ class JoCoR(CoTeaching):
         setting: Setting,
         *,
         networks: int = 2,
-        forget_rate: float = 0.2,
+        forget_rate: float | str = 0.2,
         gradual_epochs: int = 10,
         exponent: float = 1.0,
         agreement: float = 0.9,
