@@ -54,7 +54,9 @@ def build(
     """The method, with changes of its own settings, of all methods' or of `Compute`."""
     settings = settings_of(name)
     short = SHORT | STAGES
-    settings |= {key: value for key, value in short.items() if key in settings}
+    # A switch of the same name is not a number.
+    is_number = {key for key, value in settings.items() if isinstance(value, int | float)}
+    settings |= {key: value for key, value in short.items() if key in is_number}
     settings.pop("name")
     compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
     shared = {"gradient_clip": settings.pop("gradient_clip", None)}
