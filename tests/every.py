@@ -61,10 +61,10 @@ def build(
 ) -> NoisyLabelMethod:
     """The method, with changes of its own settings, of all methods' or of `Compute`."""
     settings = settings_of(name)
-    for key, value in (SHORT | STAGES).items():
-        # Of that kind: what is a number in one method may be a choice in another.
-        if isinstance(settings.get(key), type(value)):
-            settings[key] = value
+    short = SHORT | STAGES
+    # A switch of the same name is not a number.
+    is_number = {key for key, value in settings.items() if isinstance(value, int | float)}
+    settings |= {key: value for key, value in short.items() if key in is_number}
     settings.pop("name")
     compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
     shared = {"gradient_clip": settings.pop("gradient_clip", None)}

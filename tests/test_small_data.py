@@ -110,3 +110,4 @@ def test_a_run_is_a_line_and_is_not_run_again(
     text = (tmp_path / "x.md").read_text(encoding="utf-8")
     assert text == table([result])
     assert "| digits | pmnar | cost |" in text
+    assert result["audit"]["order"] == "recent_confidence"

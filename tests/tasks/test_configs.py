@@ -84,6 +84,35 @@ def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
     assert cfg.detection.threshold == 0.5
 
 
+PUBLISHED = {
+    # the papers': batch, learning rate, epochs, warm-up and its batch, α, λ_u
+    ("dividemix", "cifar10"): (64, 0.02, 300, 10, 128, 4.0, 25.0),
+    ("dividemix", "cifar100"): (64, 0.02, 300, 30, 128, 4.0, 150.0),
+    ("dividemix", "mini_webvision"): (32, 0.01, 80, 1, None, 0.5, 0.0),
+    ("unicon", "cifar10"): (64, 0.02, 350, 10, 128, 4.0, 30.0),
+    ("unicon", "cifar100"): (64, 0.02, 350, 30, 128, 4.0, 30.0),
+    ("unicon", "tiny_imagenet"): (64, 0.005, 500, 15, 256, 0.5, 50.0),
+    ("unicon", "mini_webvision"): (24, 0.01, 120, 2, None, 0.5, 30.0),
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), PUBLISHED)
+def test_recipes_of_other_papers_are_theirs(composed: Composed, method: str, dataset: str) -> None:
+    cfg = resolved(composed, f"method={method}", f"dataset={dataset}")
+    own = (cfg.method.warmup_epochs, cfg.method.warmup_batch_size)
+    strengths = (cfg.method.alpha, cfg.method.strength)
+    found = (cfg.data.batch_size, cfg.optimizer.lr, cfg.trainer.max_epochs, *own, *strengths)
+    assert found == PUBLISHED[method, dataset]
+
+
+def test_uniform_selection_s_rate_is_lowest_at_epoch_280_of_350(composed: Composed) -> None:
+    scheduler = resolved(composed, "method=unicon", "dataset=cifar10").scheduler
+    assert (scheduler.T_max, scheduler.eta_min) == (280, 2e-4)
+    typed = resolved(composed, "method=unicon", "dataset=cifar10", "scheduler=multistep")
+    assert typed.scheduler._target_ == "torch.optim.lr_scheduler.MultiStepLR"
+    assert "T_max" not in typed.scheduler
+
+
 def test_data_set_and_noise_alone_are_the_papers_setting(composed: Composed) -> None:
     cfg = resolved(composed, "dataset=cifar100", "noise=asym30")
     assert cfg.noise == {
