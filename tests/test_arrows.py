@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "pmnar"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-MATHS = {"losses", "samples", "noise", "networks", "augment"}
+MATHS = {"losses", "contrastive", "samples", "noise", "networks", "augment"}
 LEAVES = {"errors", "files", "health", "names"}
 LOW = MATHS | LEAVES | {"runtime"}
 

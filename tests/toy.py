@@ -101,12 +101,15 @@ class TinyNet(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(1, 8, 3, padding=1)
         self.norm = nn.BatchNorm2d(8)
-        self.head = nn.Linear(8, num_classes)
+        self.head, self.feature_size = nn.Linear(8, num_classes), 8
         self.to(dtype)
 
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.norm(self.conv(x.to(self.head.weight.dtype))).relu().mean((2, 3))
+        return features
+
     def forward(self, x: Tensor) -> Tensor:
-        features = self.norm(self.conv(x.to(self.head.weight.dtype))).relu().mean((2, 3))
-        logits: Tensor = self.head(features)
+        logits: Tensor = self.head(self.features(x))
         return logits
 
 
@@ -116,10 +119,14 @@ class NoNorm(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(1, 8, 3, dtype=torch.float64)
-        self.head = nn.Linear(8, 10, dtype=torch.float64)
+        self.head, self.feature_size = nn.Linear(8, 10, dtype=torch.float64), 8
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.conv(x.double()).relu().mean((2, 3))
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.conv(x.double()).relu().mean((2, 3)))
+        logits: Tensor = self.head(self.features(x))
         return logits
 
 

@@ -34,7 +34,7 @@ from pmnar.methods.terms import total
 from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.run_folder import CHECKPOINT
-from pmnar.samples.neighbours import votes
+from pmnar.samples.neighbours import balanced_votes
 from pmnar.samples.reweighting import relative_weights
 
 TWO = ABLATIONS["pmnar"]
@@ -244,7 +244,7 @@ def test_neighbours_vote_with_the_giver_s_features() -> None:
     found = method.measure()
     for position, giver in enumerate(("second", "first")):
         confidence = found.confidence[giver]
-        asked = votes(found.kept[f"features_{giver}"], method.labels, 10, 10)
+        asked = balanced_votes(found.kept[f"features_{giver}"], method.labels, 10, 10)
         shares = relative_weights(asked, method.labels)
         EXACT(method.sample_weights[position], (confidence - confidence.min()) * shares)
         assert 0 < shares.min() < shares.max() == 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pmnar.samples import neighbours
-from pmnar.samples.neighbours import neighbours_asked, votes
+from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 
 
 @pytest.mark.parametrize("block", [1, 2**24])
@@ -21,7 +21,7 @@ def test_votes_are_a_plain_loop_s(block: int, monkeypatch: pytest.MonkeyPatch) -
         inner = sum(x * y for x, y in zip(a, b, strict=True))
         return inner / math.sqrt(sum(x * x for x in a) * sum(y * y for y in b))
 
-    found = votes(features, labels, 4, 7)
+    found = balanced_votes(features, labels, 4, 7)
     for i, row in enumerate(rows):
         nearest = sorted(range(30), key=lambda j: -cosine(row, rows[j]))[:7]
         assert i in nearest
@@ -33,7 +33,7 @@ def test_votes_are_a_plain_loop_s(block: int, monkeypatch: pytest.MonkeyPatch) -
 def test_all_neighbours_together_say_nothing() -> None:
     """Each class's votes count by how few samples it has."""
     labels = torch.tensor([0] * 9 + [1])
-    found = votes(torch.randn(10, 3), labels, 2, 10)
+    found = balanced_votes(torch.randn(10, 3), labels, 2, 10)
     torch.testing.assert_close(found, torch.full((10, 2), 0.5))
 
 

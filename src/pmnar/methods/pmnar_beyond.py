@@ -11,7 +11,7 @@ from pmnar.methods.measurement import Measurement, Outputs
 from pmnar.methods.networks import Logits, Networks, Output
 from pmnar.networks.statistics import untracked
 from pmnar.samples.memory import RunningMean
-from pmnar.samples.neighbours import neighbours_asked, votes
+from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 from pmnar.samples.prior import TARGETS, RunningPrior
 from pmnar.samples.readiness import KNOWN, agreement, trust
 from pmnar.samples.reweighting import normalised, relative_weights
@@ -203,7 +203,7 @@ class Beyond(nn.Module):
         if self.neighbours == "none":
             return 1.0
         features = measured.kept[f"features_{giver}"]
-        found = votes(features, labels, self.num_classes, neighbours_asked(len(labels)))
+        found = balanced_votes(features, labels, self.num_classes, neighbours_asked(len(labels)))
         return relative_weights(found, labels)
 
     def never_began(self) -> str | None:
