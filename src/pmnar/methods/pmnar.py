@@ -249,7 +249,7 @@ class PMNAR(NoisyLabelMethod):
             prediction = measured.prediction.get(name, measured.prediction["first"])
             self.complementary.discard(everyone, prediction)
 
-    def _reweight(self, measured: Measurement, agreed: float | None) -> None:
+    def _reweight(self, measured: Measurement, agreed: float | None = None) -> None:
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
         if not self.reweight:
             return
