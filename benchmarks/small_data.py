@@ -82,6 +82,7 @@ FOUR = (
 METHODS = ("ce", "pm_ar", "pmnar", "pmnar_plus")
 SWITCHES = (
     "weights=relative",
+    "weights=trusted",
     "normalise=mean",
     "consistency=by_weight",
     "warmup=ready",

@@ -96,9 +96,9 @@ ABOUT = (
     "what PMNAR's do; `epochs`, as many as PMNAR's. Cost: in epochs of cross-entropy. Last, best "
     "(by the test set, so no result to publish) and mean of last 10: the first network's accuracy. "
     "Lost: classes, for each seed, with a recall under 2 % at the end. Score: the column of "
-    "`samples.parquet` by which the method orders suspects; of it are AUROC (over all, and the mean "
-    "of those within each given class), AP and the precision in the first 100 and 500. F1 and the "
-    "share called wrong are of `mislabelled`."
+    "`samples.parquet` by which the method orders suspects; of it are AUROC (over all, and the "
+    "mean of those within each given class), AP and the precision in the first 100 and 500. F1 and "
+    "the share called wrong are of `mislabelled`."
 )
 
 

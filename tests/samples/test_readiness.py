@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pmnar.samples.readiness import agreement
+from pmnar.samples.readiness import agreement, trust
 
 
 def test_agreement_is_a_plain_count_s() -> None:
@@ -32,3 +32,7 @@ def test_independent_predictions_agree_by_chance_whatever_their_shares() -> None
     shares = torch.tensor([0.8, 0.1, 0.05, 0.05])
     left, right = shares.expand(20_000, 4).multinomial(2, True, generator=generator).T
     assert abs(float(agreement(left, right, 4))) < 0.02
+
+
+def test_trust_begins_at_a_half_and_is_whole_where_all_is_agreed_on() -> None:
+    assert [trust(agreed) for agreed in (-0.2, 0.5, 0.625, 0.75, 1.0)] == [0, 0, 0.25, 0.5, 1]

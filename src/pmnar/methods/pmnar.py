@@ -224,9 +224,12 @@ class PMNAR(NoisyLabelMethod):
         """After the warm-up: shrink the store, then weigh every sample anew."""
         if epoch > self.warmup_epochs and self._weighs:
             measured = self.measure()
-            if self.beyond.has_begun(measured, self.record):
+            agreed = self.beyond.agreed(measured)
+            if agreed is not None:
+                self.record["agreement"] = agreed
+            if self.beyond.has_begun(agreed):
                 self._shrink_store(measured)
-                self._reweight(measured)
+                self._reweight(measured, agreed)
             self._keep_confidences(epoch, measured)
         if self.complementary is not None:
             self.record["complementary_size"] = self.complementary.mean_size()
@@ -246,12 +249,12 @@ class PMNAR(NoisyLabelMethod):
             prediction = measured.prediction.get(name, measured.prediction["first"])
             self.complementary.discard(everyone, prediction)
 
-    def _reweight(self, measured: Measurement) -> None:
+    def _reweight(self, measured: Measurement, agreed: float | None = None) -> None:
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
         if not self.reweight:
             return
         self.beyond.begin()
-        relative = self.beyond.relative(measured, self.labels)
+        relative = self.beyond.relative(measured, self.labels, agreed)
         for position, (name, giver) in enumerate(self.peers.items()):
             weights = relative
             if weights is None:

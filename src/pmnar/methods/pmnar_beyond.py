@@ -13,11 +13,11 @@ from pmnar.networks.statistics import untracked
 from pmnar.samples.memory import RunningMean
 from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 from pmnar.samples.prior import TARGETS, RunningPrior
-from pmnar.samples.readiness import KNOWN, agreement
+from pmnar.samples.readiness import KNOWN, agreement, trust
 from pmnar.samples.reweighting import normalised, relative_weights
 
 CHOICES = {
-    "weights": ("absolute", "relative"),
+    "weights": ("absolute", "relative", "trusted"),
     "normalise": ("none", "mean"),
     "consistency": ("plain", "by_weight"),
     "warmup": ("epochs", "ready"),
@@ -36,7 +36,8 @@ class Beyond(nn.Module):
         num_classes: K.
         networks: how many.
         weights: `relative`: a label's probability over that of the likeliest class, both of the
-            networks' mean, averaged over epochs; it keeps `[N, K]`. `absolute` is the paper's.
+            networks' mean, averaged over epochs; it keeps `[N, K]`. `trusted`: the same, nearer to
+            1 the less the networks agree (`trust`). `absolute` is the paper's.
         normalise: `mean` divides the weighted losses by the sum of a batch's weights, not by their
             number.
         consistency: `by_weight` scales the consistency by a batch's mean weight.
@@ -92,10 +93,10 @@ class Beyond(nn.Module):
         if prior != "none":
             self.prior = RunningPrior(labels, num_classes, networks, prior)
         self.mean: RunningMean | None = None
-        if weights == "relative":
+        if weights != "absolute":
             nothing = labels.new_zeros(len(labels), num_classes, dtype=torch.float32)
             self.mean = RunningMean(nothing, memory)
-        if warmup == "ready":
+        if warmup == "ready" or weights == "trusted":
             self.register_buffer("begun", labels.new_zeros((), dtype=torch.bool))
             self.register_buffer("earlier", torch.zeros_like(labels))
 
@@ -158,15 +159,21 @@ class Beyond(nn.Module):
             found |= {f"features_{name}": known(output) for name, output in outputs.items()}
         return found
 
-    def has_begun(self, measured: Measurement, record: dict[str, float]) -> bool:
-        """Whether samples may be weighed by what was measured; once they may, they always may."""
-        if self.warmup == "epochs" or bool(self.begun):
-            return True
+    def agreed(self, measured: Measurement) -> float | None:
+        """How far the networks agree, a single one with itself at the pass before, where needed."""
+        if self.warmup == "epochs" and self.weights != "trusted":
+            return None
         first = measured.prediction["first"]
         second = measured.prediction.get("second", self.earlier)
-        record["agreement"] = float(agreement(first, second, self.num_classes))
+        found = float(agreement(first, second, self.num_classes))
         self.earlier.copy_(first)
-        self.begun.fill_(record["agreement"] >= KNOWN)
+        return found
+
+    def has_begun(self, agreed: float | None) -> bool:
+        """Whether samples may be weighed by what was measured; once they may, they always may."""
+        if self.warmup == "epochs" or agreed is None:
+            return True
+        self.begun |= agreed >= KNOWN
         self.waits = not bool(self.begun)
         return not self.waits
 
@@ -181,12 +188,15 @@ class Beyond(nn.Module):
             return measured.kept[f"belief_{giver}"]
         return measured.confidence[giver]
 
-    def relative(self, measured: Measurement, labels: Tensor) -> Tensor | None:
+    def relative(
+        self, measured: Measurement, labels: Tensor, agreed: float | None
+    ) -> Tensor | None:
         """The weights `[N]` that take the place of the paper's; None where none do."""
         if self.mean is None:
             return None
         self.mean.follow(measured.kept["mean"])
-        return relative_weights(self.mean.values, labels)
+        weights = relative_weights(self.mean.values, labels)
+        return weights if self.weights == "relative" else 1 - trust(agreed or 0) * (1 - weights)
 
     def voted(self, measured: Measurement, labels: Tensor, giver: str) -> Tensor | float:
         """What neighbours multiply a weight by, by the features of a network: `[N]` in [0, 1]."""

@@ -18,3 +18,11 @@ def agreement(left: Tensor, right: Tensor, num_classes: int) -> Tensor:
     shares = [torch.bincount(each, minlength=num_classes).double() / size for each in (left, right)]
     chance = (shares[0] * shares[1]).sum()
     return torch.where(chance < 1, (same - chance) / (1 - chance).clamp_min(1e-12), 0.0)
+
+
+def trust(agreed: float) -> float:
+    """How far weights are to be trusted, in [0, 1], by an agreement beyond chance.
+
+    0 up to `KNOWN`, then in proportion to what goes beyond it, 1 where the networks always agree.
+    """
+    return max(0.0, (agreed - KNOWN) / (1 - KNOWN))
