@@ -11,7 +11,7 @@ Parts in order of value, with guesses of what they take, until a GPU has run the
     views     30 s     weak and strong views of a batch
     loop      3 min    an epoch through Lightning over a bare loop's (≤ 1.02)
     epochs    3 min    five real epochs of CIFAR-10, which has to be in --data-dir
-    autotune  10 min   the step with compile=max-autotune
+    autotune  10 min   the step with compute.compile=max-autotune
     run       9 min    the recipe's whole run of CIFAR-10, as much as fits; again: goes on with it
 
 A variant that is in its file already is not measured again, unless --again; one that fails is
@@ -166,7 +166,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=9.0, help="no new variant after so many")
     parser.add_argument("--again", action="store_true", help="measure what is known again")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny, with digits")
-    parser.add_argument("overrides", nargs="*", help="of every run, such as compile=default")
+    parser.add_argument("overrides", nargs="*", help="of every run, as compute.compile=default")
     return parser.parse_args(words)
 
 

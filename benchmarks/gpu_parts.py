@@ -26,12 +26,16 @@ from pmnar.runtime.stop import RunStopped
 from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
 
-BF16 = ("trainer.precision=bf16-mixed", "channels_last=true", "fused_forward=false", "compile=off")
+FUSED = "compute.fused_forward=true"
+BF16 = (
+    *("trainer.precision=bf16-mixed", "compute.channels_last=true"),
+    *("compute.fused_forward=false", "compute.compile=off"),
+)
 STEPS: dict[str, tuple[str, ...]] = {
-    "fp32 with TF32": (*BF16, "trainer.precision=32-true", "channels_last=false"),
-    "bf16": (*BF16, "channels_last=false"),
+    "fp32 with TF32": (*BF16, "trainer.precision=32-true", "compute.channels_last=false"),
+    "bf16": (*BF16, "compute.channels_last=false"),
     "bf16, channels last": BF16,
-    "bf16, channels last, fused forward": (*BF16, "fused_forward=true"),
+    "bf16, channels last, fused forward": (*BF16, FUSED),
     "bf16, channels last, cuDNN chooses": (
         *BF16,
         *("trainer.deterministic=false", "+trainer.benchmark=true"),
@@ -40,15 +44,17 @@ STEPS: dict[str, tuple[str, ...]] = {
     "bf16, channels last, SGD loop": (*BF16, "optimizer.fused=false", "+optimizer.foreach=false"),
 }
 COMPILED: dict[str, tuple[str, ...]] = {
-    "compile=default": (*BF16, "compile=default"),
-    "compile=reduce-overhead": (*BF16, "compile=reduce-overhead"),
-    "compile=default, fused forward": (*BF16, "compile=default", "fused_forward=true"),
+    "compile=default": (*BF16, "compute.compile=default"),
+    "compile=reduce-overhead": (*BF16, "compute.compile=reduce-overhead"),
+    "compile=default, fused forward": (*BF16, "compute.compile=default", FUSED),
     "compile=reduce-overhead, fused forward": (
         *BF16,
-        *("compile=reduce-overhead", "fused_forward=true"),
+        *("compute.compile=reduce-overhead", FUSED),
     ),
 }
-AUTOTUNED: dict[str, tuple[str, ...]] = {"compile=max-autotune": (*BF16, "compile=max-autotune")}
+AUTOTUNED: dict[str, tuple[str, ...]] = {
+    "compile=max-autotune": (*BF16, "compute.compile=max-autotune")
+}
 
 
 def peak(place: Place) -> Result:

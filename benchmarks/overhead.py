@@ -208,8 +208,8 @@ def profile(of: Result) -> str:
 NOTE = (
     "An epoch, to the next one's beginning: training, test, ordered pass; through Lightning "
     "also metrics.csv, logger, detection, checkpoint. Bare takes a thread for each network where "
-    "Lightning does (digits, whose run has threads=1), and all ended with the same networks to the "
-    "bit. Where several epochs of a contestant's turn count, their median does."
+    "Lightning does (digits, whose run has one thread), and all ended with the same networks to "
+    "the bit. Where several epochs of a contestant's turn count, their median does."
 )
 
 

@@ -110,7 +110,7 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ending = Ending(folder, cfg.trainer.max_epochs)
-        own = [*ending.callbacks, SetUpProcess(cfg.threads), *run_callbacks(cfg, data, folder)]
+        own = [*ending.callbacks, SetUpProcess(compute.threads), *run_callbacks(cfg, data, folder)]
         trainer = build_trainer(cfg, compute, folder, [*callbacks, *own])
         try:
             yield Run(cfg, data, method, trainer, folder)

@@ -1,6 +1,8 @@
 """Every method found in conf/method, built from its own configuration on toy data."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,25 @@ METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 SHORT = {"warmup_epochs": 1}
 """Settings of which some methods have one, so that a few epochs show all that a method does."""
 
+STAGES = {
+    **dict.fromkeys(("negative_epochs", "selective_epochs", "positive_epochs", "joint_epochs"), 1),
+    **dict.fromkeys(("trusted_epochs", "soft_epochs"), 1),
+    "cut": 0.02,
+    "contrastive_epochs": 2,
+    **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
+    "neighbours": 5,
+}
+"""The same of methods in stages; what a toy's network says, too, is enough to trust samples."""
+
 
 def settings_of(name: str) -> dict[str, Any]:
     """A method's configuration as it is composed for the default data set."""
+    return deepcopy(_composed(name))
+
+
+@cache
+def _composed(name: str) -> dict[str, Any]:
+    """Once for each method: composing takes as long as a toy's training."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"method={name}"])
     found = OmegaConf.to_container(cfg.method, resolve=True)
@@ -43,7 +61,10 @@ def build(
 ) -> NoisyLabelMethod:
     """The method, with changes of its own settings, of all methods' or of `Compute`."""
     settings = settings_of(name)
-    settings |= {key: value for key, value in SHORT.items() if key in settings}
+    short = SHORT | STAGES
+    # A switch of the same name is not a number.
+    is_number = {key for key, value in settings.items() if isinstance(value, int | float)}
+    settings |= {key: value for key, value in short.items() if key in is_number}
     settings.pop("name")
     compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
     shared = {"gradient_clip": settings.pop("gradient_clip", None)}

@@ -14,7 +14,7 @@ QUIET = (
     "trainer.enable_progress_bar=false",
     "logger=none",
     "figures=false",
-    "threads=1",
+    "compute.threads=1",
 )
 """What makes a run quiet."""
 SHORT = (

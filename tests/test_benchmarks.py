@@ -157,7 +157,7 @@ def test_every_part_of_the_gpus_runs_dry(tmp_path: Path) -> None:
 def test_a_variant_that_fails_is_noted_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = {"unknown mode": ("compile=quickly",), "eager": ("compile=off",)}
+    broken = {"unknown mode": ("compute.compile=quickly",), "eager": ("compute.compile=off",)}
     monkeypatch.setattr(gpu_parts, "STEPS", broken)
     words = ["--dry-run", "--parts", "step", *places(tmp_path)]
     gpu.main(words)

@@ -87,6 +87,41 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
     return (target * (log_target - log_probabilities)).sum(-1)
 
 
+# -- of complementary labels that are drawn, and of samples that are selected ---------------------
+
+
+def drawn_negative(logits: Tensor, counts: Tensor) -> Tensor:
+    """`−Σ_k n_k log max(1 − p_k, 1e-5)` (NLNL; Kim et al., 2019). Returns `[B]`, at least 0.
+
+    `counts`: n, how often each class was drawn as complementary label, `[B, K]`.
+    """
+    found = log_one_minus_softmax(logits).clamp_min(math.log(1e-5))
+    return -(counts.to(found.dtype) * found).sum(-1)
+
+
+def drawn_negative_plus(logits: Tensor, counts: Tensor) -> Tensor:
+    """`−Σ_k n_k (1 − p_k) log(1 − p_k)`, 1 − p_k constant (NL+; Kim et al., 2021). Returns `[B]`.
+
+    So a label's gradient is `n_k p_k (1 − p_k)` on its own logit: none where it seems to be right.
+    """
+    found = log_one_minus_softmax(logits)
+    return -(counts.to(found.dtype) * found.detach().exp() * found).sum(-1)
+
+
+def positive_plus(logits: Tensor, labels: Tensor, order: int = 3) -> Tensor:
+    """`−Π_{n = 0..M} (1 + p_y^(2^n)) log p_y`, the product constant (PL+; Kim et al., 2021). `[B]`.
+
+    So the gradient on the label's logit is `−(1 − p_y^(2^(M + 1)))`: that of cross-entropy with
+    `order` M = −1, and the longer near 1 the larger it is.
+    """
+    loss = cross_entropy(logits, labels)
+    powers = [torch.exp(-(2.0**n) * loss.detach()) for n in range(order + 1)]
+    product = torch.ones_like(loss)
+    for power in powers:
+        product = product * (1 + power)
+    return product * loss
+
+
 # -- robust losses of the given label alone -------------------------------------------------------
 
 

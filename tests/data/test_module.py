@@ -200,7 +200,7 @@ def test_a_subset_keeps_images_labels_and_positions_together() -> None:
     [
         (
             {"resident": "disk"},
-            r"dataset\.resident must be one of auto, device, host, stream, got disk",
+            r"data\.resident must be one of auto, device, host, stream, got disk",
         ),
         ({"eval_batch_size": 0}, r"data\.eval_batch_size must be at least 1, got 0"),
     ],

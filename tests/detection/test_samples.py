@@ -18,7 +18,7 @@ from pmnar.detection import (
 from pmnar.errors import InputError
 
 ALWAYS = ["index", "given_label", "given_name", "confidence", "suggested_label"]
-ALWAYS += ["suggested_name", "suggested_confidence", "mislabelled", "unsure"]
+ALWAYS += ["suggested_name", "suggested_confidence", "mislabelled", "unsure", "lost_class"]
 
 
 def small(**others: object) -> pa.Table:
@@ -63,6 +63,22 @@ def test_types_and_values() -> None:
     assert table["mislabelled"].to_pylist() == [False, True, False, True]
     assert small()["mislabelled"].to_pylist() == [False, True, True, True]
     assert small()["index"].to_pylist() == [0, 1, 2, 3]
+
+
+def test_samples_of_a_class_that_is_hardly_predicted_are_marked() -> None:
+    assert small()["lost_class"].to_pylist() == [False, True, False, True]
+    suggested = torch.tensor([0, 1, 2, 0])
+    assert not any(small(suggested=suggested)["lost_class"].to_pylist())
+
+
+def test_suspects_are_in_the_order_that_was_chosen() -> None:
+    assert most_suspicious(small(), 9)["index"].to_pylist() == [3, 1, 2]
+    margins = {"margin": torch.tensor([-9.0, -1.0, -3.0, -2.0])}
+    by_margin = small(scores=margins, order="margin")
+    assert most_suspicious(by_margin, 9)["index"].to_pylist() == [2, 3, 1]
+    assert most_suspicious(small(scores=margins), 9)["index"].to_pylist() == [3, 1, 2]
+    with pytest.raises(ValueError, match="ordered by margin: there is no such column"):
+        small(order="margin")
 
 
 @pytest.mark.parametrize("make", [small, full])

@@ -63,7 +63,7 @@ def make_run(tmp_path: Path) -> MakeRun:
             "accuracy": {"first": accuracy},
             "detection": detection,
             "class_names": NAMES,
-            "warmup_epochs": 2,
+            "events": {"warm-up ends": 2},
         }
         if full:
             summary |= {"versions": {"torch": "2.15.0"}, "epochs": EPOCHS, "run": "runs/my toy"}

@@ -1,5 +1,6 @@
 """Figures show what the tables hold, and are PNG files of a sensible size."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pmnar.figures import (
     weights_per_class,
     worst_samples,
     write_figures,
+    write_report,
 )
 from pmnar.figures.style import save
 from pmnar.figures.tables import Metrics
@@ -89,7 +91,7 @@ def test_accuracy_is_drawn_in_percent_over_the_epochs() -> None:
         "accuracy_first": np.array([0.1, np.nan, 0.3]),
         "detection_f1": np.array([np.nan, 0.5, 0.9]),
     }
-    top, bottom = accuracy_curve(metrics, warmup_epochs=1).axes
+    top, bottom = accuracy_curve(metrics, {"warm-up ends": 1}).axes
     lines = (*top.lines, bottom.lines[0])
     first, mark, f1 = (np.asarray(line.get_xydata(), np.float64) for line in lines)
     np.testing.assert_allclose(first, np.array([[1, 10], [2, np.nan], [3, 30]]))
@@ -97,10 +99,31 @@ def test_accuracy_is_drawn_in_percent_over_the_epochs() -> None:
     assert mark[:, 0].tolist() == [1.5, 1.5]
 
 
-@pytest.mark.parametrize("warmup", [None, 0, 3])
-def test_a_warmup_that_ends_nowhere_is_not_marked(warmup: int | None) -> None:
+@pytest.mark.parametrize("epoch", [None, 0, 3])
+def test_an_event_before_the_first_or_after_the_last_epoch_is_not_marked(epoch: int | None) -> None:
     metrics: Metrics = {"accuracy_first": np.array([0.1, 0.2, 0.3])}
-    assert len(accuracy_curve(metrics, warmup).axes[0].lines) == 1
+    events = None if epoch is None else {"warm-up ends": epoch}
+    assert len(accuracy_curve(metrics, events).axes[0].lines) == 1
+
+
+def test_every_event_is_marked_by_its_name() -> None:
+    metrics: Metrics = {"accuracy_first": np.arange(9) / 10}
+    axes = accuracy_curve(metrics, {"one": 2, "other": 5}).axes[0]
+    assert [np.asarray(line.get_xdata())[0] for line in axes.lines[1:]] == [2.5, 5.5]
+    assert {"one", "other"} <= {text.get_text() for text in axes.texts}
+
+
+def test_an_older_summary_draws_the_same_figures(make_run: MakeRun) -> None:
+    """It has the warm-up's epochs instead of events."""
+    run = make_run()
+    now = {path.name: path.read_bytes() for path in write_figures(run)}
+    summary = json.loads((run / "summary.json").read_text())
+    ended = summary.pop("events")["warm-up ends"]
+    (run / "summary.json").write_text(json.dumps(summary | {"warmup_epochs": ended}))
+    assert {path.name: path.read_bytes() for path in write_figures(run)} == now
+    assert '<th scope="row">warm-up ends</th><td>after epoch 2</td>' in write_report(run).read_text(
+        "utf-8"
+    )
 
 
 def test_histogram_counts_every_sample(make_run: MakeRun) -> None:

@@ -114,15 +114,25 @@ def test_values_as_text() -> None:
     assert [text_of(value) for value in empty] == ["–", "–", "–", "0"]
 
 
-def test_counts_and_lost_classes_are_those_of_the_summary(make_run: MakeRun) -> None:
+def test_counts_are_those_of_the_summary(make_run: MakeRun) -> None:
     run = make_run()
-    assert "Lost classes" not in report_of(run).text
     path = run / "summary.json"
-    found = {"suspects": 727, "unsure": 11, "lost_classes": ["<b>cat</b>", "emu"]}
-    path.write_text(json.dumps(json.loads(path.read_text()) | found))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"suspects": 727, "unsure": 11}))
     page = report_of(run)
-    assert "Lost classes" in page.text
-    assert ": <b>cat</b>, emu." in page.text
     assert "actual noisesuspectsunsure" in page.text
     cells = [f'<td class="number">{count}</td>' for count in (727, 11)]
     assert "".join(cells) in (run / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_wrong_with_a_result_comes_first(make_run: MakeRun) -> None:
+    run = make_run()
+    assert "Not to be acted on" not in report_of(run).text
+    path = run / "summary.json"
+    lost = {"lost_classes": ["<b>cat</b>", "emu"], "try": "more epochs"}
+    worse = {"wrong_labels": {"given": 502, "as_suggested": 731}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | lost | worse))
+    text = report_of(run).text
+    assert ": <b>cat</b>, emu." in text
+    assert "502 of them are wrong as they are given, and 731 would be" in text
+    assert "What may help: more epochs." in text
+    assert text.index("Not to be acted on") < text.index("What was run")

@@ -27,10 +27,15 @@ from toy import (
 
 from pmnar.data import Batch
 from pmnar.errors import InputError
+from pmnar.methods.mixing import Mixing
 from pmnar.methods.pmnar_beyond import sharpened
+from pmnar.methods.pmnar_mixed import ALPHA, refurbished
 from pmnar.methods.terms import total
+from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.samples.neighbours import balanced_votes
+from pmnar.samples.reweighting import relative_weights
 
 TWO = ABLATIONS["pmnar"]
 EXACT = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
@@ -156,6 +161,19 @@ def test_the_prior_follows_the_weak_view_s_predictions_a_step_at_a_time() -> Non
         EXACT(shares.double(), 0.99 * torch.full((10,), 0.1).double() + 0.01 * p.mean(0))
 
 
+def test_until_samples_are_weighed_a_prior_of_the_warm_up_changes_nothing() -> None:
+    states = []
+    for prior in ("none", "warmup"):
+        data = make_data()
+        method = make_method(data, prior=prior, warmup_epochs=3, **TWO)
+        fit(method, data, epochs=3)
+        states.append(state(method.networks))
+    EXACT(states[1], states[0])
+    assert method.beyond.prior is not None
+    assert bool(method.beyond.prior.frozen)  # by the pass after the last epoch
+    assert not method.beyond.prior.shift(0).any()
+
+
 def test_weights_are_of_freed_confidences() -> None:
     data = make_data()
     method = make_method(data, prior="uniform", **TWO)
@@ -199,6 +217,19 @@ def test_the_pass_gives_the_mean_of_both_networks() -> None:
         lambda said, _: {"p": (said["first"].probabilities + said["second"].probabilities) / 2}
     )["p"]
     EXACT(method.measure().kept["mean"], p)
+
+
+def test_neighbours_vote_with_the_giver_s_features() -> None:
+    data = make_data()
+    method = make_method(data, partial(SmallCNN, 10, width=4), neighbours="vote", **TWO)
+    fit(method, data, epochs=2)
+    found = method.measure()
+    for position, giver in enumerate(("second", "first")):
+        confidence = found.confidence[giver]
+        asked = balanced_votes(found.kept[f"features_{giver}"], method.labels, 10, 10)
+        shares = relative_weights(asked, method.labels)
+        EXACT(method.sample_weights[position], (confidence - confidence.min()) * shares)
+        assert 0 < shares.min() < shares.max() == 1
 
 
 # -- when it begins -------------------------------------------------------------------------------
@@ -256,6 +287,72 @@ def test_running_statistics_are_the_weak_view_s_alone(fused_forward: bool) -> No
     assert not same_state(state(usual.networks), state(alone.networks))
 
 
+# -- mixed strong views ---------------------------------------------------------------------------
+
+MIXED = {**TWO, "views_trained": "strong_mixed"}
+
+
+def mixing_of(batch: Batch) -> Mixing:
+    assert batch.share is not None
+    return Mixing([batch.share], ALPHA, larger=True)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_the_loss_on_mixed_views_in_a_plain_loop(temperature: float) -> None:
+    method, batch = weighted(views_trained="strong_mixed", temperature=temperature)
+    found = terms_of(method, batch)
+    (p, q), _ = plain(method, batch)
+    said = ((p + q) / 2) ** (1 / temperature)
+    said = said / said.sum(1, keepdim=True)
+    mixing = mixing_of(batch)
+    share, partner = float(mixing.weight), mixing.partners([torch.arange(BATCH)]).tolist()
+    mixed = mixing([batch.views[1]])
+    given = torch.eye(10, dtype=torch.float64)[batch.labels]
+    for name, network, weights in zip(
+        method.networks, method.networks.values(), method.sample_weights.double(), strict=True
+    ):
+        w = weights[batch.indices][:, None]
+        targets, log_p = w * given + (1 - w) * said, network(mixed).log_softmax(-1)
+        expected = []
+        for row, other in enumerate(partner):
+            target = share * targets[row] + (1 - share) * targets[other]
+            loss = (target * (target.clamp_min(1e-30).log() - log_p[row])).sum()
+            for k in range(10):
+                if k not in (batch.labels[row], batch.labels[other]):
+                    loss = loss - torch.log1p(-log_p[row, k].exp())
+            expected.append(loss)
+        EXACT(found[f"loss_{name}"], torch.stack(expected))
+    assert not [name for name in found if "consistency" in name]
+
+
+def test_with_weights_of_1_it_is_mixup_on_strong_views() -> None:
+    method, batch = weighted(**{**ABLATIONS["ce"], "views_trained": "strong_mixed"})
+    method.sample_weights.fill_(1)
+    mixing = mixing_of(batch)
+    log_p = method.networks["first"](mixing([batch.views[1]])).log_softmax(-1)
+    given = torch.eye(10, dtype=torch.float64)[batch.labels]
+    target = mixing([given])
+    expected = (target * (target.clamp_min(1e-30).log() - log_p)).sum(1)
+    EXACT(terms_of(method, batch)["loss_first"], expected)
+
+
+def test_weights_of_0_leave_nothing_of_the_given_labels() -> None:
+    said = torch.rand(4, 3).softmax(-1)
+    labels = torch.tensor([0, 1, 2, 0])
+    assert torch.equal(refurbished(labels, torch.zeros(4), said), said)
+    ones = refurbished(labels, torch.ones(4), said)
+    assert torch.equal(ones, torch.eye(3)[labels])
+
+
+@pytest.mark.parametrize("networks", [1, 2])
+def test_it_trains_on_mixed_views_past_its_warm_up(networks: int) -> None:
+    data = make_data()
+    method = make_method(data, **{**MIXED, "networks": networks})
+    fit(method, data, epochs=3)
+    assert (method.margins.totals[:, 1] == 3).all()
+    assert method.record["complementary_size"] < 9
+
+
 # -- what holds for all of them -------------------------------------------------------------------
 
 
@@ -272,15 +369,16 @@ def test_they_are_off_unless_asked_for() -> None:
     assert not [key for key in states[0] if key.startswith("beyond")]
 
 
-def test_all_together_end_as_unbroken_wherever_they_stopped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", ["weak", "strong_mixed"])
+def test_all_together_end_as_unbroken_wherever_they_stopped(views: str, tmp_path: Path) -> None:
     io: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
-    data = make_data()
-    whole = make_method(data, **TWO, **ALL)
+    data, settings = make_data(), {**TWO, **ALL, "views_trained": views}
+    whole = make_method(data, **settings)
     fit(whole, data, 4)
     for epoch in (1, 3):
         folder = tmp_path / str(epoch)
-        fit(make_method(data, **TWO, **ALL), data, epoch, [RunCheckpoint(folder)], **io)
-        again = make_method(data, **TWO, **ALL)
+        fit(make_method(data, **settings), data, epoch, [RunCheckpoint(folder)], **io)
+        again = make_method(data, **settings)
         fit(again, data, 4, [RunCheckpoint(folder)], folder / CHECKPOINT, **io)
         assert same_state(state(whole), state(again))
 
@@ -289,7 +387,7 @@ def test_all_together_end_as_unbroken_wherever_they_stopped(tmp_path: Path) -> N
     ("settings", "message"),
     [
         ({"weights": "some"}, r"method\.weights must be one of absolute, relative, got some"),
-        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, got true"),
+        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, warmup, got true"),
         ({"temperature": 0}, r"method\.temperature must be in \(0, 1\], got 0"),
         ({"memory": 1}, r"method\.memory must be in \[0, 1\), got 1"),
     ],
@@ -310,3 +408,22 @@ def test_margins_are_averaged_over_the_forwards_of_both_networks() -> None:
     found = method.measure()
     assert 0 < recent.min() < recent.max() < 1
     assert found.confidence["first"].shape == recent.shape
+
+
+def test_suspects_are_ordered_by_what_a_method_has() -> None:
+    data = make_data()
+    one, two = make_method(data, **ABLATIONS["ce"]), make_method(data, **TWO)
+    assert (one.suspects_by, two.suspects_by) == ("margin", "confidence")
+    fit(two, data, epochs=2)
+    assert two.suspects_by == "recent_confidence"
+    assert set(one.scores()) == {"margin"}
+
+
+def test_a_checkpoint_from_before_margins_were_kept_still_loads() -> None:
+    method = make_method(make_data(), **TWO)
+    method.margins.totals.fill_(1)
+    older = {k: v for k, v in state(method).items() if not k.startswith(("margins", "recent"))}
+    assert len(older) == len(state(method)) - 2
+    again = make_method(make_data(), **TWO)
+    again.load_state_dict(older)
+    assert not again.margins.totals.any()

@@ -27,6 +27,7 @@ from toy import (
 
 from pmnar.data import Batch, NoisyDataModule
 from pmnar.methods import NoisyLabelMethod
+from pmnar.methods.sums import EpochSums
 from pmnar.methods.terms import sums, total
 from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
@@ -213,7 +214,7 @@ def _step(method: NoisyLabelMethod, optimizer: torch.optim.Optimizer, batch: Bat
         parameter.grad = torch.empty_like(parameter)
     optimizer.step()
     method.after_step(batch)
-    method._names = ()  # as at the beginning of an epoch
+    method._sums = EpochSums()  # as at the beginning of an epoch
     method._accumulate(sums(found, share), len(batch.indices), 0)
     return totals
 

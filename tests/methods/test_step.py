@@ -86,7 +86,7 @@ def test_split_batch_norm_is_batch_norm_on_each_part() -> None:
 
 
 def test_other_kinds_of_batch_norm_are_refused() -> None:
-    with pytest.raises(InputError, match=r"has BatchNorm1d; set fused_forward=false"):
+    with pytest.raises(InputError, match=r"has BatchNorm1d; set compute.fused_forward=false"):
         split_batch_norm(nn.Sequential(nn.BatchNorm1d(3)))
 
 
@@ -94,9 +94,9 @@ def test_other_kinds_of_batch_norm_are_refused() -> None:
 
 
 def test_compute_settings_are_checked() -> None:
-    with pytest.raises(InputError, match=r"compile must be one of auto, off, .* got fast"):
+    with pytest.raises(InputError, match=r"compute.compile must be one of auto, off, .* got fast"):
         Compute(compile="fast")
-    with pytest.raises(InputError, match="channels_last must be auto, true or false, got 2"):
+    with pytest.raises(InputError, match=r"compute.channels_last must be auto, true or .* got 2"):
         Compute(channels_last="2")
 
 
@@ -116,7 +116,8 @@ def test_what_the_compiler_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(torch, "compile", lambda *_, **__: fails)
     data = make_data()
     method = make_method(data, compile="default", **TWO)
-    with pytest.raises(InputError, match=r"compile=default failed: .*; set compile=off"):
+    line = r"compute.compile=default failed: .*; set compute.compile=off"
+    with pytest.raises(InputError, match=line):
         fit(method, data)
 
 
@@ -216,5 +217,5 @@ def test_synchronised_batch_norm_cannot_be_split() -> None:
     method = make_method(data, fused_forward=True, **TWO)
     convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
     method.networks["first"] = convert(method.networks["first"])
-    with pytest.raises(InputError, match=r"has SyncBatchNorm; set fused_forward=false"):
+    with pytest.raises(InputError, match=r"has SyncBatchNorm; set compute.fused_forward=false"):
         fit(method, data)

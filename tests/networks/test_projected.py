@@ -17,7 +17,7 @@ from pmnar.networks.projected import ProjectedNetwork
 
 
 def made(network: nn.Module, size: int = 6) -> ProjectedNetwork:
-    found = Projected(size)(network)
+    found = Projected(size, norm=True)(network)
     assert isinstance(found, ProjectedNetwork)
     return found
 

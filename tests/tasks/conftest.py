@@ -80,8 +80,8 @@ def short_run(run: Callable[..., Path]) -> Callable[..., Path]:
     """`run` of three epochs on 200 digits."""
 
     def start(*overrides: str) -> Path:
-        chosen = [text.partition("=")[2] for text in overrides if text.startswith("method=")]
-        return run(*SHORT, *warm_up((chosen or ["pmnar"])[-1]), *overrides)
+        chosen = dict(text.partition("=")[::2] for text in overrides).get("method", "pmnar")
+        return run(*SHORT, *warm_up(chosen), *overrides)
 
     return start
 

@@ -26,21 +26,23 @@ def composed(*overrides: str) -> DictConfig:
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("threads=3", 3),
+        ("compute.threads=3", 3),
         ("dataset=cifar10", 4),
         ("dataset=cifar10 method=ce", 8),
-        ("dataset=cifar10 trainer.devices=2", 8),
+        ("dataset=cifar10 trainer.devices=2", None),  # Lightning shares them out
+        ("dataset=cifar10 trainer.devices=2 compute.threads=3", 3),
         ("", 1),  # digits' recipe
     ],
 )
 def test_two_networks_share_the_threads_out(
-    monkeypatch: pytest.MonkeyPatch, overrides: str, expected: int
+    monkeypatch: pytest.MonkeyPatch, overrides: str, expected: int | None
 ) -> None:
     monkeypatch.setattr(facts, "THREADS", 8)
     cfg = composed("trainer.accelerator=cpu", *overrides.split())
     compute = parse_compute(cfg)
     assert compute.threads == expected
-    assert compute.two_threads == (overrides == "dataset=cifar10" or compute.threads < 4)
+    alone = "devices" not in overrides
+    assert compute.two_threads == (alone and expected is not None and expected <= 4)
 
 
 @pytest.mark.parametrize(("accelerator", "expected"), [("cpu", "32-true"), ("cuda", "bf16-mixed")])
@@ -64,16 +66,16 @@ def test_a_gpu_without_bf16_computes_in_32_bits(monkeypatch: pytest.MonkeyPatch)
 
 def test_an_older_runs_configuration_computes_as_it_did() -> None:
     cfg = composed()
-    for key in ("compile", "channels_last", "fused_forward"):
-        with open_dict(cfg):
-            del cfg[key]
+    with open_dict(cfg):
+        del cfg["compute"]
     compute = parse_compute(cfg)
+    assert compute.threads in (facts.THREADS // 2, 1)
     assert (compute.compile, compute.channels_last, compute.fused_forward) == ("off", False, False)
 
 
 @pytest.mark.parametrize("word", ["off", "false"])
 def test_off_is_off_however_it_is_read(word: str) -> None:
-    assert parse_compute(composed(f"compile={word}")).compile == "off"
+    assert parse_compute(composed(f"compute.compile={word}")).compile == "off"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc alone")

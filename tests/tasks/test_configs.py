@@ -1,11 +1,14 @@
 """Every choice of every group composes with every other that fits; the recipes are the paper's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from toy import make_data, make_setting
 
 CONF = Path(__file__).parents[2] / "conf"
 Composed = Callable[..., DictConfig]
@@ -13,7 +16,7 @@ Composed = Callable[..., DictConfig]
 
 def choices(group: str) -> list[str]:
     """The choices of a group."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    return sorted(path.stem for path in (CONF / group).glob("[!_]*.yaml"))
 
 
 DATASETS = choices("dataset")
@@ -35,11 +38,16 @@ def resolved(composed: Composed, *choice: str) -> DictConfig:
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_choice_of_every_group_composes(composed: Composed, dataset: str) -> None:
-    groups = ("noise", "method", "network", "optimizer", "scheduler", "logger")
+    groups = ("noise", "network", "optimizer", "scheduler", "logger")
     names = {group: choices(group) for group in groups}
     # as many as the largest group has, the others in turn: composing takes a while
-    for at in range(max(map(len, names.values()))):
+    largest, methods = max(map(len, names.values())), choices("method")
+    assert len(DATASETS) * largest >= len(methods)
+    for at in range(largest):
         chosen = {group: each[at % len(each)] for group, each in names.items()}
+        # of methods, which become many, each with some of the data sets
+        place = DATASETS.index(dataset) * largest + at
+        chosen["method"] = methods[place % len(methods)]
         cfg = resolved(composed, f"dataset={dataset}", *(f"{g}={n}" for g, n in chosen.items()))
         assert (cfg.dataset.name, cfg.noise.seed) == (dataset, 1)
         for group, name in chosen.items():
@@ -146,6 +154,31 @@ def test_ablations_are_the_table_s(composed: Composed) -> None:
         assert (method.name, method.loss, method.reweight, method.networks) == (name, *row)
         assert method.beta == (1.0 if name == "pmnar" else 0.0)
         assert method.warmup_epochs == 10
+
+
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
+    composed: Composed, recipe: str
+) -> None:
+    [(name, dataset)] = [
+        (name, dataset)
+        for name in choices("method")
+        for dataset in DATASETS
+        if f"{name}_{dataset}" == recipe
+    ]
+    cfg = resolved(composed, f"method={name}", f"dataset={dataset}")
+    written = OmegaConf.load(CONF / "recipe" / f"{recipe}.yaml")
+    assert OmegaConf.merge(cfg, written) == cfg, "something is overwritten again"
+    setting = replace(
+        make_setting(make_data()),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+    )
+    settings = {str(key): value for key, value in cfg.method.items()}
+    for key in ("name", "gradient_clip"):
+        settings.pop(key)
+    method = get_class(settings.pop("_target_"))(setting, **settings)
+    method.configure_optimizers()
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from omegaconf import DictConfig
 from processes import Result
@@ -42,10 +43,11 @@ def test_a_recipe_is_not_chosen_by_itself(command: Command) -> None:
     assert "recipe=pmnar_cifar100: the recipe follows method and dataset" in result.err
 
 
-def older(config: dict[str, Any]) -> dict[str, Any]:
+def older(config: Any) -> Any:
     """What an earlier version wrote for the same run."""
     config["dataset"]["recipe"] |= {"beta": 1.0, "warmup_epochs": 10}
-    return config
+    config["dataset"]["resident"] = "auto"
+    return config | config.pop("compute")
 
 
 def test_an_older_runs_file_is_read_under_the_keys_of_now(composed: Composed) -> None:
@@ -62,3 +64,24 @@ def test_an_older_run_is_found(short_run: Run, short: tuple[str, ...], composed:
     path.write_text(yaml.safe_dump(older(yaml.safe_load(path.read_text()))))
     root = folder.parents[3]
     assert earlier_run(composed(*short, f"runs_dir={root}", "trainer.max_epochs=1")) == folder
+
+
+def test_an_older_run_goes_on_and_is_evaluated(
+    short_run: Run, command: Command, rows: Callable[[Path], Any]
+) -> None:
+    """Its configuration, in the folder and in the checkpoint, has the keys of before."""
+    whole, halved = (short_run(f"trainer.max_epochs={epochs}") for epochs in (3, 2))
+    path, last = halved / "config.yaml", halved / "checkpoints" / "last.ckpt"
+    path.write_text(yaml.safe_dump(older(yaml.safe_load(path.read_text()))))
+    content = torch.load(last, weights_only=True)
+    content["pmnar"]["config"] = older(content["pmnar"]["config"])
+    torch.save(content, last)
+    evaluated = command("evaluate", f"run={halved}", "accelerator=cpu")
+    assert evaluated.code == 0, evaluated.err
+    resumed = command("train", f"resume={halved}", "trainer.max_epochs=3", "data.resident=host")
+    assert resumed.code == 0, resumed.err
+    assert "changed  data.resident: auto → host\n" in resumed.out
+    assert rows(halved) == rows(whole)
+    assert set(yaml.safe_load(path.read_text())) == set(
+        yaml.safe_load((whole / "config.yaml").read_text())
+    )

@@ -120,6 +120,8 @@ def test_summary_says_what_is_promised(short_run: Run) -> None:
     assert summary["compute"]["compile"] == "off"
     assert {"cpu", "cores"} <= set(summary["hardware"])
     assert (summary["epochs"], summary["samples"], summary["run"]) == (3, 200, str(folder))
+    assert summary["events"] == {"warm-up ends": 1}
+    assert "warmup_epochs" not in summary
     assert set(summary["recall_per_class"]) == {str(digit) for digit in range(10)}
 
 
@@ -142,7 +144,11 @@ def test_samples_agree_with_the_summary(short_run: Run) -> None:
     assert table.column_names == [
         *("index", "given_label", "given_name", "true_label", "confidence", "weight"),
         *("suggested_label", "suggested_name", "suggested_confidence", "mislabelled", "unsure"),
+        *("lost_class", "margin", "recent_confidence"),
     ]
+    lost = [summary["class_names"].index(name) for name in summary["lost_classes"]]
+    in_lost = np.isin(table["given_label"].to_numpy(), lost)
+    assert (table["lost_class"].to_numpy() == in_lost).all()
     column = {name: table[name].to_numpy() for name in table.column_names}
     assert len(table) == 200
     assert (np.diff(column["index"]) > 0).all()

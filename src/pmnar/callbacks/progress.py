@@ -67,11 +67,11 @@ class ProgressBar(LightningBar):
         trainer: L.Trainer,
         pl_module: L.LightningModule,
         batch: Any,
-        step: int,
-        split: int = 0,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         """A split's first batch begins its line."""
-        if self.has_dataloader_changed(split):
+        if self.has_dataloader_changed(dataloader_idx):
             name, batches = self.validation_description, self.total_val_batches_current_dataloader
             if trainer.testing:
                 name, batches = self.test_description, self.total_test_batches_current_dataloader

@@ -19,10 +19,12 @@ from pmnar.detection import (
     class_counts,
     detection_metrics,
     find_suspects,
+    health_of,
     samples_table,
     write_samples,
 )
 from pmnar.files import write_text
+from pmnar.health import is_healthy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.names import suffixes
 from pmnar.runtime.checkpoint import finished_epochs
@@ -126,22 +128,29 @@ class RunTables(Checkpoint):
             weight=None if method.weights is None else method.weights.cpu(),
             threshold=self.threshold,
             scores=scores,
+            order=method.suspects_by,
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
-        found = self._found(confidence, prediction, given, method.class_names)
-        found = self.summary(method) | found
+        found = self._found(confidence, prediction, given, method)
+        found |= self.summary(method) | found  # first what is found: whether to believe the rest
         write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
 
     def _found(
-        self, confidence: Tensor, prediction: Tensor, given: Tensor, class_names: Sequence[str]
+        self, confidence: Tensor, prediction: Tensor, given: Tensor, method: NoisyLabelMethod
     ) -> dict[str, Any]:
         """What the final networks say of the training samples."""
-        counts, true = class_counts(prediction, given, len(class_names)), self.samples.get("true")
+        counts, true = class_counts(prediction, given, method.num_classes), self.samples.get("true")
+        suspects, names = (
+            find_suspects(confidence, given, prediction, self.threshold),
+            method.class_names,
+        )
+        health = health_of(counts, names, given, prediction, suspects.mislabelled, true)
         return {
+            **health,
+            **({} if is_healthy(health) else {"try": method.remedy}),
             "detection": detection_metrics(confidence, given, true, self.threshold),
-            **find_suspects(confidence, given, prediction, self.threshold).counts,
-            "lost_classes": [class_names[k] for k in counts.lost],
+            **suspects.counts,
         }
 
     def summary(self, method: NoisyLabelMethod) -> dict[str, Any]:
@@ -160,6 +169,7 @@ class RunTables(Checkpoint):
             "recall_per_class": self._classes.summaries("recall", method.class_names),
             "weight_per_class": self._classes.summaries("weight", method.class_names),
             "epochs": int(last["epoch"]),
+            "events": dict(method.events()),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
             "compute": {

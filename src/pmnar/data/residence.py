@@ -34,7 +34,7 @@ def choose_place(wanted: str, needed: int, device: torch.device, sharers: int = 
 def check_resident(resident: str) -> None:
     """Raise `InputError` unless it is one of `RESIDENT`."""
     if resident not in RESIDENT:
-        raise InputError(f"dataset.resident must be one of {', '.join(RESIDENT)}, got {resident}")
+        raise InputError(f"data.resident must be one of {', '.join(RESIDENT)}, got {resident}")
 
 
 def free_bytes(device: torch.device) -> int:

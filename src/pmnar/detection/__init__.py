@@ -1,6 +1,7 @@
 """Finding mislabelled samples: metrics, the threshold curve and the table of samples."""
 
 from pmnar.detection.classes import ClassCounts, class_counts, describe_lost
+from pmnar.detection.health import health_of
 from pmnar.detection.metrics import ClassTable, detection_metrics, f1_curve, is_called, per_class
 from pmnar.detection.samples import (
     most_suspicious,
@@ -20,6 +21,7 @@ __all__ = [
     "detection_metrics",
     "f1_curve",
     "find_suspects",
+    "health_of",
     "is_called",
     "most_suspicious",
     "per_class",

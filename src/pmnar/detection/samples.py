@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
+from pmnar.detection.classes import class_counts
 from pmnar.detection.suspects import find_suspects
 from pmnar.errors import InputError
 from pmnar.files import replacing
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 THRESHOLD = b"threshold"
 IMAGES = b"images"
+ORDER = b"order"
+CONFIDENCE = "confidence"
 
 
 def samples_table(
@@ -36,6 +40,7 @@ def samples_table(
     threshold: float = 0.5,
     images: str | None = None,
     scores: Mapping[str, Tensor] | None = None,
+    order: str = CONFIDENCE,
 ) -> pa.Table:
     """What a run thinks of every training sample.
 
@@ -52,17 +57,20 @@ def samples_table(
         threshold: a confidence below it calls a sample wrong; kept in the table's metadata.
         images: the digest of the images, kept there too.
         scores: further columns by name, the method's own opinion of each label, `[N]`.
+        order: the column by which suspects are ordered, the lowest first; kept there as well.
 
     Returns:
         Columns `index`, `path`, `given_label`, `given_name`, `true_label`, `confidence`, `weight`,
         `suggested_label`, `suggested_name`, `suggested_confidence`, `mislabelled`, `unsure` (see
-        `suspects`), in this order, then those of `scores`.
+        `suspects`), `lost_class` (the given class is one that is hardly predicted any more, see
+        `class_counts`: whatever is said of its samples says little), in this order, then those
+        of `scores`.
         `path`, `true_label` and `weight` are absent where unknown. Labels are int64, confidences
         and weights float32.
 
     Raises:
         InputError: a length other than N, or a label without a name.
-        ValueError: a score has the name of another column.
+        ValueError: a score has the name of another column, or there is none to order by.
     """
     import pyarrow as pa
 
@@ -82,16 +90,19 @@ def samples_table(
         "suggested_confidence": _floats(suggested_confidence),
         "mislabelled": pa.array(suspects.mislabelled.cpu().numpy()),
         "unsure": pa.array(suspects.unsure.cpu().numpy()),
+        "lost_class": pa.array(_in_lost_class(given, suggested, len(class_names)).numpy()),
     }
     for name, score in (scores or {}).items():
         if name in columns:
             raise ValueError(f"a score may not be called {name}, which is another column")
         columns[name] = _floats(score)
     known = {name: column for name, column in columns.items() if column is not None}
+    if order not in known:
+        raise ValueError(f"suspects cannot be ordered by {order}: there is no such column")
     for name, column in known.items():
         if len(column) != len(given):
             raise InputError(f"{name} has {len(column)} values, but there are {len(given)} samples")
-    about = {THRESHOLD: repr(float(threshold)).encode()}
+    about = {THRESHOLD: repr(float(threshold)).encode(), ORDER: order.encode()}
     if images is not None:
         about[IMAGES] = images.encode()
     return pa.table(known).replace_schema_metadata(about)
@@ -131,16 +142,24 @@ def threshold_of(table: pa.Table) -> float:
 
 
 def most_suspicious(table: pa.Table, count: int) -> pa.Table:
-    """At most `count` suspects (`mislabelled`), the least confident in the given label first.
+    """At most `count` suspects (`mislabelled`), the most suspicious first.
 
-    Equal confidences: the surest other suggestion first, then the lowest index.
+    That is by the column that the method chose, in a table without a choice by the confidence in
+    the given label. Where it is equal: the surest other suggestion first, then the lowest index.
     """
+    chosen = (table.schema.metadata or {}).get(ORDER, CONFIDENCE.encode()).decode()
     order = [
-        ("confidence", "ascending"),
+        (chosen, "ascending"),
         ("suggested_confidence", "descending"),
         ("index", "ascending"),
     ]
     return table.filter(table["mislabelled"]).sort_by(order).slice(0, count)
+
+
+def _in_lost_class(given: Tensor, suggested: Tensor, num_classes: int) -> Tensor:
+    """Which samples are given a class that is hardly predicted, bool `[N]` on the CPU."""
+    lost = torch.tensor(class_counts(suggested, given, num_classes).lost, dtype=torch.int64)
+    return torch.isin(given.cpu(), lost)
 
 
 def _labels(values: Tensor) -> pa.Array:

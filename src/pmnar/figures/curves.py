@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,14 +36,14 @@ DETECTIONS = {"f1": ("F1", VERMILION, 2.0), "precision": ("precision", BLUE, 1.2
 DETECTIONS |= {"recall": ("recall", GREEN, 1.2)}
 
 
-def accuracy_curve(metrics: Metrics, warmup_epochs: int | None = None) -> Figure:
+def accuracy_curve(metrics: Metrics, events: Mapping[str, int] | None = None) -> Figure:
     """Accuracy of first, second and ensemble over epochs; detection F1 below, where known.
 
     On the test split or, where there is none, on noisy labels that were held out.
 
     Args:
         metrics: columns of `metrics.csv`.
-        warmup_epochs: a dashed line marks its end, where it is known and not 0.
+        events: what happened after which epoch: a dashed line each, between the first and the last.
 
     Raises:
         InputError: no accuracy in the table.
@@ -65,8 +66,9 @@ def accuracy_curve(metrics: Metrics, warmup_epochs: int | None = None) -> Figure
     for axes, (ylabel, curves) in zip(rows, panels, strict=True):
         plain(axes, "", ylabel)
         _draw(axes, epochs, curves)
-        if warmup_epochs and warmup_epochs < epochs.max():
-            mark(axes, warmup_epochs + 0.5, "warm-up ends" if axes is rows[0] else "")
+        for name, epoch in (events or {}).items():
+            if 0 < epoch < epochs.max():
+                mark(axes, epoch + 0.5, name if axes is rows[0] else "")
     rows[-1].set_xlabel("epoch")
     rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     return figure

@@ -20,8 +20,9 @@ from pmnar.figures.page import (
     table,
     text_of,
 )
-from pmnar.figures.tables import Summary, lookup, read_summary
+from pmnar.figures.tables import Summary, events_of, lookup, read_summary
 from pmnar.files import write_text
+from pmnar.health import is_healthy, makes_labels_worse
 from pmnar.names import HELD_OUT
 from pmnar.runtime.typed import command
 
@@ -67,6 +68,10 @@ ABOUT_ACCURACY = (
 ABOUT_LOST = (
     "Lost classes, which the first network predicts for under a tenth of as many training samples "
     "as are given them (classes.csv follows every class):"
+)
+ABOUT_WORSE = (
+    "The suggestions would make the labels worse: {} of them are wrong as they are given, and "
+    "{} would be if each suggestion were taken."
 )
 ABOUT_DETECTION = (
     "A training sample is called wrong when the confidence in its given label is below the "
@@ -117,7 +122,7 @@ def write_report(run: Path) -> Path:
         )
     title = _title(summary) or run.name
     body = [heading(title, 1), paragraph(f"Run {_folder(run, summary)}", soft=True)]
-    body += _what(summary) + _accuracy(summary) + _detection(summary)
+    body += _health(summary) + _what(summary) + _accuracy(summary) + _detection(summary)
     body += _figures(run, summary) + _suspects(run) + _next(run, summary)
     path = run / "report.html"
     write_text(path, page(title, body))
@@ -131,6 +136,21 @@ def _title(summary: Summary) -> str:
 
 def _folder(run: Path, summary: Summary) -> str:
     return str(lookup(summary, "run") or run)
+
+
+def _health(summary: Summary) -> list[str]:
+    """What is wrong with the result, before anything else of it."""
+    if is_healthy(summary):
+        return []
+    lost = lookup(summary, "lost_classes")
+    said = [f"{ABOUT_LOST} {text_of(lost)}."] if lost else []
+    if makes_labels_worse(summary):
+        keys = ("given", "as_suggested")
+        counts = [text_of(lookup(summary, "wrong_labels", key)) for key in keys]
+        said.append(ABOUT_WORSE.format(*counts))
+    if remedy := lookup(summary, "try"):
+        said.append(f"What may help: {text_of(remedy)}.")
+    return [heading("Not to be acted on"), *map(paragraph, said)]
 
 
 def _what(summary: Summary) -> list[str]:
@@ -152,7 +172,7 @@ def _what(summary: Summary) -> list[str]:
         ("label noise", _noise(summary)),
         ("method", text_of(lookup(summary, "method"))),
         ("epochs", text_of(lookup(summary, "epochs"))),
-        ("warm-up epochs", text_of(lookup(summary, "warmup_epochs"))),
+        *((name, f"after epoch {epoch}") for name, epoch in events_of(summary).items() if epoch),
         ("seed", text_of(lookup(summary, "seed"))),
         ("time", ", ".join(seconds) or UNKNOWN),
         ("versions", text_of(lookup(summary, "versions"))),
@@ -180,10 +200,8 @@ def _accuracy(summary: Summary) -> list[str]:
     keys = ("best", "last", "mean_last_10")
     rows = [[n, *(percent(lookup(summary, split, n, k)) for k in keys)] for n in kept]
     shown = table(columns, rows, numeric=columns[1:])
-    lost = lookup(summary, "lost_classes")
-    warning = [paragraph(f"{ABOUT_LOST} {text_of(lost)}.")] if lost else []
     about = ABOUT_ACCURACY if split == "accuracy" else ABOUT_HELD_OUT
-    return [heading("Accuracy"), shown, paragraph(about, soft=True), *warning]
+    return [heading("Accuracy"), shown, paragraph(about, soft=True)]
 
 
 def _detection(summary: Summary) -> list[str]:

@@ -70,6 +70,14 @@ def lookup(summary: Summary, *keys: str) -> object:
     return found
 
 
+def events_of(summary: Summary) -> dict[str, int]:
+    """What happened after which epoch, by name; of an earlier version's summary, too."""
+    events = lookup(summary, "events")
+    if not isinstance(events, dict):  # which knew of one event
+        events = {"warm-up ends": lookup(summary, "warmup_epochs")}
+    return {str(name): int(n) for name, n in events.items() if isinstance(n, int | float)}
+
+
 def epochs_of(metrics: Metrics) -> NDArray[np.float64]:
     """The epoch of each row, counted from 1 where the table has no such column."""
     rows = len(next(iter(metrics.values()))) if metrics else 0

@@ -116,5 +116,5 @@ def _from_columns(source: Mapping[int, float] | Metrics) -> dict[int, float]:
 
 
 def has_weights(source: Source) -> bool:
-    """Whether the classes have weights other than the 1 of plain training and of the warm-up."""
+    """Whether the classes have weights other than the 1 of plain training."""
     return any(mean != 1 for mean in _class_means(source).values())

@@ -12,7 +12,14 @@ from pmnar.detection import most_suspicious, read_samples
 from pmnar.figures.curves import accuracy_curve, confidence_histogram, detection_curve
 from pmnar.figures.grid import SHEET, worst_samples
 from pmnar.figures.style import save
-from pmnar.figures.tables import Summary, lookup, read_class_weights, read_metrics, read_summary
+from pmnar.figures.tables import (
+    Summary,
+    events_of,
+    lookup,
+    read_class_weights,
+    read_metrics,
+    read_summary,
+)
 from pmnar.figures.weights import has_weights, weights_per_class
 
 if TYPE_CHECKING:
@@ -55,11 +62,9 @@ def class_names(summary: Summary, count: int = 0) -> list[str]:
 
 def _from_metrics(run: Path, summary: Summary) -> dict[str, Figure]:
     metrics = read_metrics(run / "metrics.csv")
-    warmup = lookup(summary, "warmup_epochs")
     figures = {}
     if any(name.startswith("accuracy_") for name in metrics):
-        end = int(warmup) if isinstance(warmup, int | float) else None
-        figures["accuracy"] = accuracy_curve(metrics, end)
+        figures["accuracy"] = accuracy_curve(metrics, events_of(summary))
     weights = read_class_weights(run / "classes.csv") or metrics
     if has_weights(weights):
         figures["weights"] = weights_per_class(weights, class_names(summary))

@@ -1,10 +1,16 @@
 """Methods: one LightningModule a file, over a base class that holds what all share."""
 
 from pmnar.methods.base import NoisyLabelMethod
-from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
+from pmnar.methods.decoupling import Decoupling
 from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
+from pmnar.methods.jnpl import JNPL
+from pmnar.methods.jocor import JoCoR
 from pmnar.methods.mixup import MixUp
+from pmnar.methods.moit import MOIT
+from pmnar.methods.moit_plus import MOITPlus
+from pmnar.methods.nlnl import NLNL
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -14,12 +20,19 @@ from pmnar.methods.unicon import UNICON
 
 __all__ = [
     "ELR",
+    "JNPL",
+    "MOIT",
+    "NLNL",
     "PMNAR",
     "SOP",
     "UNICON",
     "CoTeaching",
+    "CoTeachingPlus",
+    "Decoupling",
     "DivideMix",
     "ELRPlus",
+    "JoCoR",
+    "MOITPlus",
     "MixUp",
     "NoisyLabelMethod",
     "Plain",

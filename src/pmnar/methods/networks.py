@@ -14,8 +14,8 @@ from pmnar.networks.split_norm import in_parts, split_batch_norm
 
 T = TypeVar("T")
 FASTEST = {"cuda": "off"}
-"""What `compile=auto` is on a kind of device: the fastest that `benchmarks/gpu.py` found there. It
-has not run on CUDA yet, so nothing is compiled unless asked for."""
+"""What `compute.compile=auto` is on a kind of device: the fastest that `benchmarks/gpu.py` found
+there. It has not run on CUDA yet, so nothing is compiled unless asked for."""
 HAVE_GRAPHS = ("reduce-overhead", "max-autotune")
 
 
@@ -150,7 +150,7 @@ class Networks(nn.ModuleDict):
                 raise
             reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"compile={self.compiled_by} failed: {reason}; set compile=off"
+                f"compute.compile={self.compiled_by} failed: {reason}; set compute.compile=off"
             ) from error
 
     # -- prediction -------------------------------------------------------------------------------

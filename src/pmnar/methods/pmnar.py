@@ -14,6 +14,7 @@ from pmnar.errors import InputError
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.measurement import Measurement, Outputs
 from pmnar.methods.pmnar_beyond import Beyond
+from pmnar.methods.pmnar_mixed import mixed_losses
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 from pmnar.samples.complementary import ComplementaryLabels
@@ -84,13 +85,15 @@ class PMNAR(NoisyLabelMethod):
         self.warmup_epochs, self.minimum = warmup_epochs, minimum
         self.weight_balance, self.discard_by = weight_balance, discard_by
         self.detach_target = detach_target
-        self.views = ("weak", "strong") if beta > 0 else ("weak",)
-        self.losses_are_apart = beta == 0 or detach_target
         self.register_buffer("sample_weights", torch.ones(len(self.networks), len(self.labels)))
         self.complementary: ComplementaryLabels | None = None
         if loss in ("ml", "pm"):
             self.complementary = ComplementaryLabels(self.labels, self.num_classes)
         self.beyond = Beyond(self.labels, self.num_classes, networks, **beyond)
+        mixed = self.beyond.views_trained == "strong_mixed"
+        self.views = ("weak", "strong") if beta > 0 or mixed else ("weak",)
+        self.losses_are_apart = beta == 0 or detach_target or mixed
+        self.needs_features = self.beyond.neighbours == "vote"
         self.margins = Margins(self.labels)
         self.recent = RecentConfidences(self.labels) if self._weighs else None
         self._said = torch.empty(0)
@@ -106,15 +109,30 @@ class PMNAR(NoisyLabelMethod):
         """Weights `[N]` of the first network's losses; None without reweighting."""
         return self.sample_weights[0] if self.reweight else None
 
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up, of a method that has one."""
+        return {"warm-up ends": self.warmup_epochs} if self._weighs else {}
+
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up, where that matters."""
-        if self.warmup_epochs < epochs or not self._weighs:
+        if not self._weighs or self.warmup_epochs < epochs:
             return None
         return (
             f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
             "the samples are never reweighted, their complementary labels never reduced. "
             f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
             "run whose learning rate comes down too"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """A longer warm-up, where reweighting may have come too early."""
+        if not self.reweight:
+            return super().remedy
+        return (
+            f"a longer warm-up (method.warmup_epochs={2 * max(self.warmup_epochs, 1)} with twice "
+            "the epochs), method.weight_balance=class, or compare=ce to see what plain training "
+            "gives"
         )
 
     def scores(self) -> Mapping[str, Tensor]:
@@ -125,6 +143,13 @@ class PMNAR(NoisyLabelMethod):
         found = {"margin": self.margins.mean()}
         recent = None if self.recent is None else self.recent.mean()
         return found if recent is None else found | {"recent_confidence": recent}
+
+    @property
+    def suspects_by(self) -> str:
+        """What was seen to find wrong labels best: margins of one network, the mean of two."""
+        if len(self.networks) == 1:
+            return "margin"
+        return "recent_confidence" if "recent_confidence" in self.scores() else "confidence"
 
     def on_train_end(self) -> None:
         """Say so where reweighting waited for something that never came."""
@@ -137,8 +162,12 @@ class PMNAR(NoisyLabelMethod):
         """`w · PM + β · Reg` of each network (Eq. 10), each term `[B]`."""
         share, beyond = batch.share, self.beyond
         assert share is not None
-        supervised = self._supervised(batch)
         chosen = self.sample_weights[:, batch.indices]
+        if beyond.views_trained == "strong_mixed":
+            mixed, weak = mixed_losses(self.networks, beyond, batch, chosen, self._mask(batch))
+            self._said = torch.stack(weak).float()
+            return mixed
+        supervised = self._supervised(batch)
         weights, strengths = beyond.of_batch(chosen, self.beta, share)
         logits = beyond.logits(self.networks, batch.views)
         weak = [z[0] for z in logits.values()]
@@ -170,11 +199,15 @@ class PMNAR(NoisyLabelMethod):
         if self.loss == "nl":
             other = self._random_complementary(batch)
             return lambda logits: losses.negative(logits, other)
-        assert self.complementary is not None
-        mask = self.complementary.mask(batch.indices)
+        mask = self._mask(batch)
+        assert mask is not None
         if self.loss == "ml":
             return partial(losses.multi_negative, complementary=mask)
         return partial(losses.positive_and_multi_negative, labels=batch.labels, complementary=mask)
+
+    def _mask(self, batch: Batch) -> Tensor | None:
+        """The stores of a batch's samples, bool `[B, K]`, where there is one."""
+        return None if self.complementary is None else self.complementary.mask(batch.indices)
 
     def _random_complementary(self, batch: Batch) -> Tensor:
         """One label other than the given one for each sample, uniformly, int64 `[B]`."""
@@ -217,12 +250,14 @@ class PMNAR(NoisyLabelMethod):
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
         if not self.reweight:
             return
+        self.beyond.begin()
         relative = self.beyond.relative(measured, self.labels)
         for position, (name, giver) in enumerate(self.peers.items()):
             weights = relative
             if weights is None:
                 confidence = self.beyond.confidence(measured, giver)
                 weights = adaptive_weights(confidence, self.minimum)
+            weights = weights * self.beyond.voted(measured, self.labels, giver)
             if self.weight_balance == "class":
                 weights = balance_classes(weights, self.labels, self.num_classes)
             self.sample_weights[position] = weights

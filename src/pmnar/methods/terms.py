@@ -25,6 +25,16 @@ def total(terms: Terms, share: Share) -> Tensor:
     return of_batch[0] if len(of_batch) == 1 else torch.stack(of_batch).sum()
 
 
+def mean_over(rows: Tensor, weights: Tensor, share: Share) -> Tensor:
+    """`Σ weights · rows / Σ weights` over the global batch, as a term that is a scalar.
+
+    0 where all weights are. Both are this rank's, `[B]`.
+    """
+    total_weight = share.whole(weights).sum()
+    total_weight = torch.where(total_weight > 0, total_weight, 1)
+    return share.mean(weights * rows) * (share.size / total_weight)
+
+
 @torch.no_grad()
 def sums(losses: Losses, share: Share) -> Terms:
     """Each term's sum over this rank's samples, float64, over networks where the name is the same.

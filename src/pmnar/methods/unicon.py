@@ -79,7 +79,7 @@ class UNICON(SemiSupervised):
             )
         if projection < 1:
             raise InputError(f"method.projection must be at least 1, got {projection}")
-        super().__init__(setting.with_network(Projected(projection)), **shared)
+        super().__init__(setting.with_network(Projected(projection, norm=True)), **shared)
         self.base, self.most_divergence, self.divisor = (
             BASES[str(jsd_base)],
             most_divergence,

@@ -40,8 +40,8 @@ def split_batch_norm(network: nn.Module) -> None:
             layer.parts = 1  # type: ignore[assignment]
         elif isinstance(layer, nn.modules.batchnorm._BatchNorm) and not hasattr(layer, "parts"):
             raise InputError(
-                f"fused_forward=true can split nn.BatchNorm2d alone, and the network has "
-                f"{type(layer).__name__}; set fused_forward=false"
+                f"compute.fused_forward=true can split nn.BatchNorm2d alone, and the network has "
+                f"{type(layer).__name__}; set compute.fused_forward=false"
             )
 
 

@@ -45,9 +45,12 @@ class Compute:
         """
         # YAML reads an unquoted off as false.
         if self.compile not in COMPILE:
-            raise InputError(f"compile must be one of {', '.join(COMPILE)}, got {self.compile}")
+            allowed = ", ".join(COMPILE)
+            raise InputError(f"compute.compile must be one of {allowed}, got {self.compile}")
         if self.channels_last not in ("auto", True, False):
-            raise InputError(f"channels_last must be auto, true or false, got {self.channels_last}")
+            raise InputError(
+                f"compute.channels_last must be auto, true or false, got {self.channels_last}"
+            )
 
     @property
     def world_size(self) -> int:

@@ -79,6 +79,35 @@ class RecentConfidences(Memory):
         return kept.mean(0) if len(kept) else None
 
 
+class RecentPredictions(Memory):
+    """What was predicted for every sample in the last epochs.
+
+    Args:
+        labels: the given labels, int64 `[N]`.
+        num_classes: K.
+        epochs: how many are remembered.
+
+    Attributes:
+        values: probabilities, float32 `[epochs, N, K]`; 0 where there are none.
+    """
+
+    values: Tensor
+
+    def __init__(self, labels: Tensor, num_classes: int, epochs: int) -> None:
+        super().__init__()
+        nothing = torch.zeros(epochs, len(labels), num_classes, device=labels.device)
+        self.register_buffer("values", nothing)
+
+    def place(self, epoch: int) -> Tensor:
+        """Where an epoch's belong, `[N, K]`: in the place of what is so many epochs older."""
+        return self.values[epoch % len(self.values)]
+
+    def mean(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Their mean over the epochs of which there are any, `[B, K]`; 0 where there are none."""
+        total = self.values[:, index].sum(0)
+        return total / total.sum(-1, keepdim=True).clamp_min(1e-12)
+
+
 class RunningMean(Memory):
     """A moving average, which begins with the first values.
 

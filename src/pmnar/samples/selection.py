@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def small_loss(losses: Tensor, keep: float, among: Tensor | None = None) -> Tensor:
+def small_loss(losses: Tensor, keep: float | Tensor, among: Tensor | None = None) -> Tensor:
     """Factors that leave the share `keep` of smallest losses (Co-teaching, Algorithm 1).
 
     Of M candidates `int(keep · M)`, at least one, stay. Their factor is `B / kept`, that of the
@@ -17,7 +17,7 @@ def small_loss(losses: Tensor, keep: float, among: Tensor | None = None) -> Tens
 
     Args:
         losses: one a sample of the whole batch, over all ranks, `[B]`.
-        keep: in [0, 1].
+        keep: in [0, 1]; a tensor is float64 `[]`.
         among: the candidates, bool `[B]`; None: all.
 
     Returns:

@@ -28,3 +28,13 @@ def sharpened(distribution: Tensor, temperature: float) -> Tensor:
     """`p^(1/T)`, normalised (MixMatch, Eq. 7), of p `[B, K]`; T over 0, 1 leaves it as it is."""
     tiny = torch.finfo(distribution.dtype).tiny
     return (distribution.clamp_min(tiny).log() / temperature).softmax(-1)
+
+
+def balanced(labels: Tensor, num_classes: int, among: Tensor | None = None) -> Tensor:
+    """The most frequent class's number of samples over each one's, `[K]`; 0 for one of none.
+
+    Of the samples `among`, bool `[N]`, where they are told.
+    """
+    found = one_hot(labels, num_classes)
+    counts = (found if among is None else found * among[:, None]).sum(0)
+    return torch.where(counts > 0, counts.max() / counts.clamp_min(1), 0)

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pmnar.health import is_healthy, makes_labels_worse
 from pmnar.names import HELD_OUT
 
 CONSOLE = Console(highlight=False, soft_wrap=True)
@@ -134,7 +135,24 @@ def describe_suspects(summary: Mapping[str, Any]) -> str:
     count = summary.get("suspects", both)
     found = f"{count:,} of {samples:,} training labels look wrong ({percent(count / samples)})"
     also = f", of {unsure:,} more the network is unsure" if unsure else ""
-    return f"{found}{also}; samples.parquet names them"
+    named = "; samples.parquet names them" if is_healthy(summary) else ", not to be acted on"
+    return f"{found}{also}{named}"
+
+
+def describe_health(summary: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a run's result, and what to try: nothing where all is well."""
+    if is_healthy(summary):
+        return []
+    found = []
+    if lost := summary.get("lost_classes"):
+        found.append(describe_lost(lost, len(summary["class_names"])))
+    if makes_labels_worse(summary):
+        wrong = summary["wrong_labels"]
+        found.append(
+            f"its suggestions would make the labels worse: {wrong['given']:,} are wrong, "
+            f"{wrong['as_suggested']:,} would be"
+        )
+    return [*found, f"try {summary['try']}"] if "try" in summary else found
 
 
 def describe_lost(lost: Sequence[str], num_classes: int) -> str:
@@ -144,7 +162,13 @@ def describe_lost(lost: Sequence[str], num_classes: int) -> str:
 
 
 def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
-    """The tables of one or several runs on the same labels, and where their files are."""
+    """The tables of one or several runs on the same labels, and where their files are.
+
+    First what is wrong with them, if anything is.
+    """
+    for summary in summaries:
+        for line in describe_health(summary):
+            say(f"{summary['method']}: {line}")
     if any("accuracy" in summary or JUDGED_BY_GIVEN in summary for summary in summaries):
         CONSOLE.print(accuracy_table(summaries))
     else:
@@ -153,8 +177,6 @@ def print_result(summaries: Sequence[Mapping[str, Any]]) -> None:
         CONSOLE.print(detection_table(summaries))
     for summary in summaries:
         say(f"{summary['method']}: {describe_suspects(summary)}")
-        if lost := summary.get("lost_classes"):
-            say(f"{summary['method']}: {describe_lost(lost, len(summary['class_names']))}")
     for summary in summaries:
         seconds = summary["seconds"]
         say(

@@ -16,7 +16,9 @@ from pmnar.tasks.command import plain
 
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
-BEFORE = {"compile": "off", "channels_last": False, "fused_forward": False}
+BEFORE: dict[str, dict[str, Any]] = {
+    "compute": {"threads": None, "compile": "off", "channels_last": False, "fused_forward": False}
+}
 """What a run was computed with that is older than these keys."""
 START_METHODS = {"auto": "popen", "ddp": "popen", "ddp_spawn": "spawn", "ddp_fork": "fork"}
 
@@ -34,21 +36,19 @@ def parse_compute(cfg: DictConfig) -> Compute:
     if trainer["strategy"] not in START_METHODS:
         allowed = ", ".join(START_METHODS)
         raise InputError(f"trainer.strategy must be one of {allowed}, got {trainer['strategy']}")
-    side_by_side = (
-        cfg.method.get("networks") == 2
-        and accelerator == "cpu"
-        and planned_world_size(devices, num_nodes) == 1
-    )
-    threads = choose_threads(cfg.threads, side_by_side)
-    chosen = {key: cfg.get(key, before) for key, before in BEFORE.items()}
-    chosen["compile"] = chosen["compile"] or "off"  # YAML's off is false
-    if chosen["fused_forward"] and trainer["sync_batchnorm"]:
+    asked = BEFORE["compute"] | plain(cfg.get("compute", {}))
+    asked["compile"] = asked["compile"] or "off"  # YAML's off is false
+    if asked["fused_forward"] and trainer["sync_batchnorm"]:
         raise InputError(
-            "fused_forward=true splits BatchNorm per view, which trainer.sync_batchnorm=true undoes"
+            "compute.fused_forward=true splits BatchNorm per view, which "
+            "trainer.sync_batchnorm=true undoes"
         )
+    alone = planned_world_size(devices, num_nodes) == 1
+    side_by_side = alone and cfg.method.get("networks") == 2 and accelerator == "cpu"
+    threads = choose_threads(asked.pop("threads"), alone, side_by_side)
     return Compute(
-        **chosen,
-        two_threads=side_by_side and 2 * threads <= facts.THREADS,
+        **asked,
+        two_threads=side_by_side and threads is not None and 2 * threads <= facts.THREADS,
         threads=threads,
         precision=choose_precision(trainer["precision"], accelerator, trainer["strategy"]),
         accelerator=accelerator,
@@ -58,19 +58,20 @@ def parse_compute(cfg: DictConfig) -> Compute:
     )
 
 
-def choose_threads(threads: Any, side_by_side: bool) -> int:
+def choose_threads(threads: Any, alone: bool = True, side_by_side: bool = False) -> int | None:
     """Threads of PyTorch's operations: `threads`, or PyTorch's own choice.
 
     Two networks side by side share that choice out: each takes a thread of its own with half.
+    Among several processes, not `alone`, Lightning shares out the cores: None.
 
     Raises:
         InputError: `threads` is no number of threads.
     """
-    if threads is None:
+    if threads is None and alone:
         return max(facts.THREADS // 2, 1) if side_by_side else facts.THREADS
-    if not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads must be null or at least 1, got {threads}")
-    return threads
+    if threads is None or (isinstance(threads, int) and threads >= 1):
+        return threads
+    raise InputError(f"compute.threads must be null or at least 1, got {threads}")
 
 
 def choose_precision(precision: Any, accelerator: str, strategy: str) -> str:

@@ -85,7 +85,8 @@ def explain(error: Exception, config_name: str) -> str:
             choice = wanted.removeprefix("hydra/").replace("/", "=")
             return f"{choice} needs a plugin: pip install 'pmnar[{PLUGINS[wanted]}]'"
         group, _, name = wanted.rpartition("/")
-        return f"{group}={name} does not exist; {nearest(name, error.options)}"
+        known = [option for option in error.options if not option.startswith("_")]
+        return f"{group}={name} does not exist; {nearest(name, known)}"
     if (hint := how_to_quote(error)) is not None:
         return hint
     cause = error.__cause__ or error
@@ -141,7 +142,7 @@ def known_keys(config_name: str) -> list[str]:
 
 
 def dotted_keys(node: Any, prefix: str = "") -> list[str]:
-    """Every key of nested dictionaries, such as `method.beta`, and the groups."""
+    """Every key of nested dictionaries, such as `noise.rate`, and the groups."""
     if not isinstance(node, dict):
         return []
     below = [key for name in node for key in dotted_keys(node[name], f"{prefix}{name}.")]

@@ -8,6 +8,11 @@ from pmnar.errors import InputError
 MOVED = {
     "dataset.recipe.beta": "method.beta",
     "dataset.recipe.warmup_epochs": "method.warmup_epochs",
+    "dataset.resident": "data.resident",
+    "threads": "compute.threads",
+    "compile": "compute.compile",
+    "channels_last": "compute.channels_last",
+    "fused_forward": "compute.fused_forward",
 }
 """What each was, and is now."""
 MISSING = object()

@@ -110,15 +110,16 @@ def _by_number(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
-def move_data(config: DictConfig, old: str, new: str) -> None:
+def move_data(config: DictConfig, old: str | None, new: str) -> None:
     """Point the data set and what the noise reads, below `old`, to the same places below `new`.
 
-    A data set that is not below `old`, or of which nothing is at that place, is what `new` means.
+    A data set that is not below `old`, if there is one, or of which nothing is at that place, is
+    what `new` means.
     """
     for node in (config.dataset.source, config.noise):
         for key in MOVING & node.keys():
             value = node[key]
-            if isinstance(value, str) and Path(value).is_relative_to(old):
+            if old and isinstance(value, str) and Path(value).is_relative_to(old):
                 node[key] = str(Path(new) / Path(value).relative_to(old))
     source, new_place = config.dataset.source, Path(new).expanduser()
     if "data_dir" in source:
@@ -176,9 +177,9 @@ def saved_config(checkpoint: dict[str, Any]) -> DictConfig:
     """The configuration that the checkpoint was made with, under the keys of now."""
     if "config" not in checkpoint["pmnar"]:
         raise InputError("the checkpoint holds no configuration: it was not made by a task")
-    config = plain(OmegaConf.create(checkpoint["pmnar"]["config"]))
-    now: DictConfig = OmegaConf.create(under_new_keys(config))
-    return now
+    written = OmegaConf.create(checkpoint["pmnar"]["config"])
+    config: DictConfig = OmegaConf.create(under_new_keys(plain(written)))
+    return config
 
 
 def read_summary(run: Path) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def check_matters(changes: Sequence[str], is_finished: bool) -> None:
     """Refuse to change a finished run, which would call its results another configuration's."""
     for change in changes:
         key = change.split(":")[0]
-        harmless = (*MANNER, *MOVABLE, "data_dir", "threads", "trainer.accelerator")
+        harmless = (*MANNER, *MOVABLE, "data_dir", "compute.threads", "trainer.accelerator")
         if is_finished and not any(key == h or key.startswith(f"{h}.") for h in harmless):
             raise InputError(
                 f"{change} would change nothing: the run is finished; trainer.max_epochs trains it "
@@ -124,13 +124,12 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
     if override.is_sweep_override():
         raise InputError(f"{text}: several values need -m, a sweep over runs to resume")
     key, value = override.key_or_group, override.value()
-    if key == "dataset.resident":  # a saved configuration is resolved: this is what it set
-        key = "data.resident"
     if key.split(".")[0] in OF_THE_COMMAND:
         return []
     if override.type != OverrideType.CHANGE:
         raise InputError(f"{text} cannot be used in a resumed run: write {key}=value")
-    old = OmegaConf.select(config, key, default=BEFORE.get(key, MISSING))
+    before = OmegaConf.select(OmegaConf.create(BEFORE), key, default=MISSING)
+    old = OmegaConf.select(config, key, default=before)
     if OmegaConf.is_config(old):
         if value == old.get("name"):
             return []
@@ -150,7 +149,7 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
         known = nearest(key, dotted_keys(OmegaConf.to_container(config)))
         raise InputError(f"{key} is not in the configuration of {folder}; {known}")
     if key == "data_dir":
-        move_data(config, str(old), str(value))
+        move_data(config, old, str(value))
     check_epochs(config, key, value)
     OmegaConf.update(config, key, value, force_add=True)
     return [f"{key}: {old} → {value}"]

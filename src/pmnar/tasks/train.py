@@ -23,7 +23,7 @@ from pmnar.names import CLEAN, HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
-from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, held, is_first_process, make_run_folder
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, is_first_process, locked, make_run_folder
 from pmnar.tasks.build import build_datamodule, build_method
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.command import plain
@@ -33,6 +33,7 @@ from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
+from pmnar.tasks.rehearsal import check_writers, rehearse
 from pmnar.tasks.resume import check_checkpoint
 from pmnar.tasks.text import check_names, check_settings
 from pmnar.tasks.trainer import build_trainer, check_trainer, open_logger
@@ -83,7 +84,7 @@ def train(
     folder = folder or make_run_folder(
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
     )
-    with held(folder):
+    with locked(folder):
         prepare_folder(cfg, data, folder, checkpoint, epochs)
         announce(cfg, data, method, folder, said)
         fit_run(cfg, compute, data, method, folder, checkpoint)
@@ -117,7 +118,7 @@ def fit_run(
     ending = Ending(folder, cfg.trainer.max_epochs)
     callbacks = [
         *ending.callbacks,
-        SetUpProcess(cfg.threads),
+        SetUpProcess(compute.threads),
         SayCompute(),
         *run_callbacks(cfg, data, folder),
     ]
@@ -137,6 +138,7 @@ def prepare_folder(
     back to a checkpoint, with so many `epochs` behind it, before its end.
     """
     remove_leftovers(folder)
+    rehearse(folder, len(data.labels.given), cfg.figures)
     config, text = folder / CONFIG, OmegaConf.to_yaml(cfg, resolve=True)
     before = config.read_text(encoding="utf-8") if config.is_file() else None
     if checkpoint is not None:
@@ -173,6 +175,7 @@ def check(cfg: DictConfig) -> Compute:
     epochs = cfg.trainer.max_epochs
     if not isinstance(epochs, int) or epochs < 1:
         raise InputError(f"trainer.max_epochs must be a whole number of at least 1, got {epochs}")
+    check_writers(cfg.figures)
     check_trainer(cfg, compute)
     return compute
 
@@ -224,7 +227,6 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "samples": len(labels.given),
         "class_names": list(data.class_names),
         "images": data.labels.digest,
-        "warmup_epochs": cfg.method.get("warmup_epochs"),
         "noise": {key: value for key, value in noise.items() if value is not None},
         **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
         "run": str(folder),
@@ -270,7 +272,7 @@ def draw(folder: Path, data: NoisyDataModule) -> None:
     """Write the figures and the report of a finished run."""
     from pmnar.figures import write_figures, write_report
 
-    images, places = data.splits["train"].images, torch.from_numpy(data.labels.index)
+    images, positions = data.splits["train"].images, torch.from_numpy(data.labels.index)
     # The table's index is the place in the official training set, of which this may be a part.
-    write_figures(folder, lambda index: images[torch.searchsorted(places, torch.tensor(index))])
+    write_figures(folder, lambda index: images[torch.searchsorted(positions, torch.tensor(index))])
     write_report(folder)

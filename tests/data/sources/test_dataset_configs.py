@@ -8,12 +8,13 @@ import pytest
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).parents[3] / "conf"
-NAMES = sorted(path.stem for path in (CONF / "dataset").glob("*.yaml"))
+NAMES = sorted(path.stem for path in (CONF / "dataset").glob("[!_]*.yaml"))
 
 
 def read(name: str) -> dict[str, Any]:
-    """The resolved config of a data set, apart from its defaults list."""
-    dataset = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
+    """The resolved config of a data set, over what all have in common, with its defaults list."""
+    own = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
+    dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "_base.yaml"), own)
     root = OmegaConf.create({"data_dir": "some/folder", "dataset": dataset})
     if OmegaConf.is_missing(root.dataset.source, "data_dir"):
         root.dataset.source.data_dir = "${data_dir}"
@@ -62,7 +63,9 @@ def test_recipe_is_consistent(name: str) -> None:
     assert recipe["milestones"][1] < recipe["max_epochs"]
     assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
     assert config["views"]["padding"] < config["image_shape"][1]
-    chosen = {key: name for entry in config["defaults"] for key, name in entry.items()}
+    assert config["defaults"][0] == "_base"
+    given = [entry for entry in config["defaults"] if isinstance(entry, dict)]
+    chosen = {key: name for entry in given for key, name in entry.items()}
     assert "override /network@_global_.network" in chosen
     for key, name in chosen.items():
         group = key.rsplit(".", 1)[-1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pmnar.data.sources.decode import Decoder, decode_files
+from pmnar.data.sources.decode import Decoder, Peaks, decode_files
 from pmnar.data.sources.finding import image_files
 from pmnar.errors import InputError
 
@@ -51,10 +51,10 @@ def test_16_bit_gray_is_rounded(tmp_path: Path) -> None:
 def test_fewer_bits_are_scaled_to_white(tmp_path: Path, bits: int) -> None:
     top = 2**bits - 1
     deep = np.linspace(0, top, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
-    got, peak = Decoder(SIDE, 1, bits).decode(save(tmp_path, Image.fromarray(deep)))
-    assert peak == top
+    got, peaks = Decoder(SIDE, 1, bits).decode(save(tmp_path, Image.fromarray(deep)))
+    assert peaks == Peaks(gray=top)
     assert np.array_equal(got[0], np.floor(deep * (255 / top) + 0.5))
-    assert Decoder(SIDE).decode(save(tmp_path, Image.fromarray(RAMP)))[1] == 0
+    assert Decoder(SIDE).decode(save(tmp_path, Image.fromarray(RAMP)))[1] == Peaks()
 
 
 def test_16_bit_pgm_is_scaled(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from filelock import FileLock
 
 from pmnar.data.arrays import Split
 from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
-from pmnar.data.sources.decode import Chunk, Decoder, decode_files
+from pmnar.data.sources.decode import NONE, Chunk, Decoder, Peaks, decode_files
 from pmnar.data.sources.listing import Listing
 from pmnar.errors import InputError
 
@@ -68,7 +68,7 @@ class CachedImages:
         """
         decoded = self._stored() or self._decode_to_memory()
         images, failures = decoded.images, decoded.failures
-        self._tell_range(decoded.peak)
+        self._tell_range(decoded.peaks)
         labels, paths = self.listing.labels, self.listing.paths
         if failures:
             warnings.warn(
@@ -81,9 +81,16 @@ class CachedImages:
             paths = tuple(path for path in paths if path not in failures)
         return Split(torch.from_numpy(images), torch.from_numpy(labels), paths)
 
-    def _tell_range(self, peak: int) -> None:
+    def _tell_range(self, peaks: Peaks) -> None:
         """Warn where 16-bit images would be dark, or too bright, all over."""
-        bits, used = self.decoder.gray_bits, peak.bit_length()
+        if 0 < peaks.colour < 2**14:
+            warnings.warn(
+                f"{self.listing.root}: 16-bit colours go up to {peaks.colour:,} at most, while "
+                "white is 65,535, so that their images are dark; scale them to that, or to 8 bits",
+                stacklevel=3,
+            )
+        peak, bits = peaks.gray, self.decoder.gray_bits
+        used = peak.bit_length()
         if peak and not bits - 1 <= used <= bits:
             effect = "their images are dark" if used < bits else "greater ones are cut to white"
             mend = f": gray_bits={used} is their range" if used <= 16 else ""
@@ -126,7 +133,8 @@ class CachedImages:
         about = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
         # "c": private pages, shared between processes until written to
         mapped = np.load(folder / f"{stem}.npy", mmap_mode="c", allow_pickle=False)
-        return Chunk(np.asarray(mapped), about["failures"], about["peak"])
+        peaks = Peaks(about["peak"], about.get("colour_peak", 0))
+        return Chunk(np.asarray(mapped), about["failures"], peaks)
 
     def _write(self, folder: Path, stem: str) -> None:
         """Decode into the cache; the `.json` comes last and so marks the pair as complete."""
@@ -136,7 +144,7 @@ class CachedImages:
         make_room(folder, math.prod(self._shape()))
         partial = folder / f"{stem}.partial"
         failures: dict[str, str] = {}
-        peak = 0
+        peaks = NONE
         try:
             with partial.open("wb") as file, closing(self._chunks()) as chunks:
                 header = {"descr": "|u1", "fortran_order": False, "shape": self._shape()}
@@ -144,12 +152,13 @@ class CachedImages:
                 for chunk in chunks:
                     file.write(chunk.images.tobytes())
                     failures |= chunk.failures
-                    peak = max(peak, chunk.peak)
+                    peaks = peaks.with_those(chunk.peaks)
                     self._report(chunk.failures)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(folder / f"{stem}.npy")
-            partial.write_text(json.dumps({"failures": failures, "peak": peak}), encoding="utf-8")
+            about = {"failures": failures, "peak": peaks.gray, "colour_peak": peaks.colour}
+            partial.write_text(json.dumps(about), encoding="utf-8")
             partial.replace(folder / f"{stem}.json")
         finally:
             partial.unlink(missing_ok=True)
@@ -163,15 +172,15 @@ class CachedImages:
     def _decode_to_memory(self) -> Chunk:
         images = np.empty(self._shape(), dtype=np.uint8)
         failures: dict[str, str] = {}
-        at = peak = 0
+        at, peaks = 0, NONE
         with closing(self._chunks()) as chunks:
             for chunk in chunks:
                 images[at : at + len(chunk.images)] = chunk.images
                 at += len(chunk.images)
                 failures |= chunk.failures
-                peak = max(peak, chunk.peak)
+                peaks = peaks.with_those(chunk.peaks)
                 self._report(chunk.failures)
-        return Chunk(images, failures, peak)
+        return Chunk(images, failures, peaks)
 
     def _report(self, failures: dict[str, str]) -> None:
         if failures and self.on_error == "raise":

@@ -4,6 +4,7 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,25 @@ from pmnar.errors import InputError
 ByteArray = NDArray[np.uint8]
 
 CHUNK = 64
+
+
+class Peaks(NamedTuple):
+    """The greatest values of 16-bit images, 0..65535; 0 where there are none.
+
+    Attributes:
+        gray: of gray ones.
+        colour: of colours, of which Pillow keeps 8 bits: as much as it can have been.
+    """
+
+    gray: int = 0
+    colour: int = 0
+
+    def with_those(self, other: "Peaks") -> "Peaks":
+        """The greatest values of both."""
+        return Peaks(max(self.gray, other.gray), max(self.colour, other.colour))
+
+
+NONE = Peaks()
 
 
 @dataclass(frozen=True)
@@ -50,13 +70,15 @@ class Decoder:
         """The image, uint8 `[channels, size, size]`; any `Exception` where it is unreadable."""
         return self.decode(path)[0]
 
-    def decode(self, path: Path) -> tuple[ByteArray, int]:
-        """The image, and the greatest value of a 16-bit one; 0 of any other."""
+    def decode(self, path: Path) -> tuple[ByteArray, Peaks]:
+        """The image, and its greatest value where it has 16 bits."""
         mode = "L" if self.channels == 1 else "RGB"
         try:
             with Image.open(path, formats=formats_of(path)) as opened:
+                is_deep = _has_deep_colours(opened)  # once it is loaded it does not say
                 opened.load()
-                image, peak = _eight_bit(_upright(opened), self.gray_bits)
+                colour = _colour_peak(opened) if is_deep else 0
+                image, gray = _eight_bit(_upright(opened), self.gray_bits)
                 image = _opaque(image).convert(mode)
         except Image.DecompressionBombError:
             most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
@@ -64,7 +86,7 @@ class Decoder:
         if image.size != (self.size, self.size):
             image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, dtype=np.uint8).reshape(self.size, self.size, self.channels)
-        return pixels.transpose(2, 0, 1), peak
+        return pixels.transpose(2, 0, 1), Peaks(gray, colour)
 
 
 @dataclass(frozen=True)
@@ -74,12 +96,12 @@ class Chunk:
     Attributes:
         images: uint8 `[n, C, H, W]`; zeros where a file is unreadable.
         failures: the reason for each unreadable file.
-        peak: the greatest value of those of 16 bits; 0 where there are none.
+        peaks: the greatest values of those of 16 bits.
     """
 
     images: ByteArray
     failures: dict[str, str]
-    peak: int = 0
+    peaks: Peaks = NONE
 
 
 def decode_files(
@@ -107,14 +129,14 @@ def decode_files(
 
 def _decode_chunk(root: Path, paths: Sequence[str], decoder: Decoder) -> Chunk:
     images = np.zeros((len(paths), decoder.channels, decoder.size, decoder.size), dtype=np.uint8)
-    failures, peak = {}, 0
+    failures, peaks = {}, NONE
     for image, path in zip(images, paths, strict=True):
         try:
-            image[:], own_peak = decoder.decode(root / path)
-            peak = max(peak, own_peak)
+            image[:], own = decoder.decode(root / path)
+            peaks = peaks.with_those(own)
         except Exception as error:  # decoders raise errors of every kind on damaged files
             failures[path] = " ".join(str(error).split()) or type(error).__name__
-    return Chunk(images, failures, peak)
+    return Chunk(images, failures, peaks)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -122,6 +144,26 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged EXIF data says nothing against the pixels
         return image
+
+
+def _has_deep_colours(image: Image.Image) -> bool:
+    """Whether colours are stored in 16 bits each.
+
+    PNG and TIFF say so by the raw mode that they are read in, PPM by what it calls white.
+    """
+    if image.mode.startswith("I"):
+        return False
+    stored = [(tile[0], tile[3]) for tile in getattr(image, "tile", ())]
+    return any(
+        ";16" in str(args) or (codec == "ppm" and isinstance(args, tuple) and args[1] > 255)
+        for codec, args in stored
+    )
+
+
+def _colour_peak(image: Image.Image) -> int:
+    """The greatest value that a colour of so many upper 8 bits can have had in 16."""
+    tops = zip(image.getbands(), image.split(), strict=True)
+    return 256 * max(int(np.asarray(band).max()) for name, band in tops if name != "A") + 255
 
 
 def _eight_bit(image: Image.Image, bits: int) -> tuple[Image.Image, int]:

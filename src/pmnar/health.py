@@ -1,0 +1,20 @@
+"""Whether a run's result may be acted on, by its summary; apart from what is slow to load."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Health = Mapping[str, Any]
+"""Entries of `summary.json`. `lost_classes`: names of classes that are hardly predicted any more.
+`wrong_labels`, where the true ones are known: how many there are as `given`, and how many there
+would be `as_suggested`."""
+
+
+def makes_labels_worse(health: Health) -> bool:
+    """Whether more labels would be wrong if every suggestion were taken."""
+    wrong = health.get("wrong_labels")
+    return wrong is not None and wrong["as_suggested"] > wrong["given"]
+
+
+def is_healthy(health: Health) -> bool:
+    """Whether all classes are predicted, and suggestions make no labels worse as far as known."""
+    return not health.get("lost_classes") and not makes_labels_worse(health)

@@ -1,0 +1,75 @@
+"""JoCoR: two networks with one loss, which is also how much they disagree.
+
+Wei et al., "Combating noisy labels by agreement: a joint training method with co-regularization",
+CVPR 2020. It needs to know how many labels are wrong: `forget_rate`, as Co-teaching.
+
+Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching).
+"""
+
+import torch
+
+from pmnar.data.batches import Batch
+from pmnar.errors import InputError
+from pmnar.losses import consistency, cross_entropy
+from pmnar.methods.co_teaching import CoTeaching
+from pmnar.methods.setting import Setting
+from pmnar.methods.terms import Losses
+from pmnar.samples.selection import small_loss
+
+
+class JoCoR(CoTeaching):
+    """`(1 − λ) · both cross-entropies + λ · both divergences`, of the samples where it is small.
+
+    Args:
+        setting: what all methods share.
+        networks: 2.
+        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1); or `estimate`.
+        gradual_epochs: epochs over which it rises from 0, at least 1.
+        exponent: how it rises, over 0.
+        agreement: λ, in [0, 1].
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+
+    losses_are_apart = False
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        networks: int = 2,
+        forget_rate: float | str = 0.2,
+        gradual_epochs: int = 10,
+        exponent: float = 1.0,
+        agreement: float = 0.9,
+    ) -> None:
+        if not 0 <= agreement <= 1:
+            raise InputError(f"method.agreement must be in [0, 1], got {agreement}")
+        super().__init__(
+            setting,
+            networks=networks,
+            forget_rate=forget_rate,
+            gradual_epochs=gradual_epochs,
+            exponent=exponent,
+        )
+        self.agreement = agreement
+        self.losses_are_apart = agreement == 0
+
+    def losses(self, batch: Batch) -> Losses:
+        """Both terms of each network for the samples that are kept, `[B]` each."""
+        share = batch.share
+        assert share is not None
+        logits = {name: z for name, (z,) in self.networks.logits(batch.views).items()}
+        found = {}
+        for name, peer in self.peers.items():
+            target = logits[peer].float().softmax(-1)  # whose gradient is wanted too
+            found[name] = {
+                f"loss_{name}": (1 - self.agreement) * cross_entropy(logits[name], batch.labels),
+                "loss_agreement": self.agreement * consistency(logits[name], target),
+            }
+        joint = torch.stack([term.detach() for terms in found.values() for term in terms.values()])
+        kept = share.take(small_loss(share.whole(joint.sum(0)), self.keep))
+        return {
+            name: {key: kept * term for key, term in terms.items()} for name, terms in found.items()
+        }
