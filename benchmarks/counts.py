@@ -41,7 +41,12 @@ def network_flops(
 
 
 class Passes(NamedTuple):
-    """How often the networks see an image of the training set in an epoch after the warm-up."""
+    """How often networks see an image of the training set in an epoch after the warm-up.
+
+    Attributes:
+        trained: forward and backward.
+        ordered: forward alone, most of them in the ordered pass.
+    """
 
     trained: float
     ordered: float
@@ -62,18 +67,20 @@ class CountPasses(L.Callback):
 
         def watch(network: nn.Module, args: Any) -> None:
             if trainer.current_epoch == 1 and trainer.training:
-                self.seen[network.training] += len(args[0])
+                self.seen[torch.is_grad_enabled()] += len(args[0])
 
-        for network in pl_module.networks.values():
-            network.register_forward_pre_hook(watch)
+        for networks in pl_module.all_networks:
+            for network in networks.values():
+                network.register_forward_pre_hook(watch)
 
 
 def passes(method: str, samples: int = 24) -> Passes:
     """Counted in a run of three epochs with a tiny network."""
     counter = CountPasses()
+    has_warm_up = "warmup_epochs" in configuration(f"method={method}").method
     cfg = configuration(
         f"method={method}",
-        "method.warmup_epochs=0",
+        *(["method.warmup_epochs=0"] if has_warm_up else []),
         "trainer.max_epochs=3",
         "data.batch_size=8",
         "trainer.accelerator=cpu",

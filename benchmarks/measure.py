@@ -82,9 +82,9 @@ def interleaved(
     for _ in range(warm_up + rounds):
         for name, run in contestants.items():
             start = time.perf_counter()
-            told = run()
+            given = run()
             took = time.perf_counter() - start
-            seconds[name].append(told if isinstance(told, float) else took)
+            seconds[name].append(given if isinstance(given, float) else took)
     return {name: Seconds(tuple(values[warm_up:])) for name, values in seconds.items()}
 
 
@@ -147,10 +147,10 @@ def command(name: str, words: Sequence[str] | None = None) -> str:
     module = spec.name if spec is not None else ""
     if not module.startswith("benchmarks."):
         module = f"benchmarks.{name}"
-    told = [
+    set_to = [
         f"{key}={value}" for key, value in os.environ.items() if key.startswith(("MALLOC_", "OMP_"))
     ]
-    return " ".join([*told, f"python -m {module}", *(sys.argv[1:] if words is None else words)])
+    return " ".join([*set_to, f"python -m {module}", *(sys.argv[1:] if words is None else words)])
 
 
 def commit() -> str | None:
@@ -173,13 +173,13 @@ def source(report: Mapping[str, Any]) -> str:
     """Where the numbers come from, on a line."""
     machine = report["hardware"]
     packages = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    facts = [
+    circumstances = [
         f"commit {report['commit']}" if "commit" in report else "",
         machine.get("gpu", ""),
         f"{machine['cpu']}, {machine['cores']} cores",
         f"{report['threads']} thread(s)" if "threads" in report else "",
     ]
-    place = ", ".join(fact for fact in facts if fact)
+    place = ", ".join(each for each in circumstances if each)
     return f"`{report['command']}`, {report['date']}, {place} ({packages})."
 
 

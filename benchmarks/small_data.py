@@ -54,7 +54,7 @@ def _cifar(noise: str, images: int, epochs: int, warmup: int) -> Row:
 
 
 def _fashion(noise: str, images: int | None, epochs: int, warmup: int, **more: Any) -> Row:
-    chosen = ("dataset=fashion_mnist", f"noise={noise}", *NARROW)
+    chosen: tuple[str, ...] = ("dataset=fashion_mnist", f"noise={noise}", *NARROW)
     if images is not None:
         chosen = (*chosen, f"dataset.train_subset={images}")
     return Row(chosen, epochs, warmup, **more)
@@ -87,7 +87,9 @@ SWITCHES = (
     "warmup=ready",
     "prior=uniform",
     "prior=given",
+    "prior=warmup",
     "views_trained=strong_mixed",
+    "neighbours=vote",
     "temperature=0.5",
     "statistics=weak",
     "weight_balance=class",
@@ -136,7 +138,7 @@ def overrides(job: Job, data_dir: str) -> list[str]:
         epochs = round(epochs * PMNAR_COST / cost(job.contestant))
     own = () if job.row.startswith("digits") else ("data.batch_size=64", "optimizer.lr=0.04")
     return [
-        *("figures=false", "logger=none", "trainer.enable_progress_bar=false", "threads=1"),
+        *("figures=false", "logger=none", "trainer.enable_progress_bar=false"),
         *row.overrides,
         *own,
         "scheduler=cosine",

@@ -111,8 +111,8 @@ def main(words: Sequence[str] | None = None) -> None:
     shape = (args.images, 3, 32, 32)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator())
     found = [compare(kind, images, args.batch_size, args.rounds) for kind in ("weak", *STRONG)]
-    facts = {"images": args.images, "batch size": args.batch_size, "rounds": args.rounds}
-    publish("views", facts | {"views": found}, table(found), args.out, words=words)
+    sizes = {"images": args.images, "batch size": args.batch_size, "rounds": args.rounds}
+    publish("views", sizes | {"views": found}, table(found), args.out, words=words)
 
 
 if __name__ == "__main__":

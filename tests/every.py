@@ -1,6 +1,8 @@
 """Every method found in conf/method, built from its own configuration on toy data."""
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,12 @@ STAGES = {
 
 def settings_of(name: str) -> dict[str, Any]:
     """A method's configuration as it is composed for the default data set."""
+    return deepcopy(_composed(name))
+
+
+@cache
+def _composed(name: str) -> dict[str, Any]:
+    """Once for each method: composing takes as long as a toy's training."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"method={name}"])
     found = OmegaConf.to_container(cfg.method, resolve=True)
@@ -54,7 +62,9 @@ def build(
     """The method, with changes of its own settings, of all methods' or of `Compute`."""
     settings = settings_of(name)
     short = SHORT | STAGES
-    settings |= {key: value for key, value in short.items() if key in settings}
+    # A switch of the same name is not a number.
+    is_number = {key for key, value in settings.items() if isinstance(value, int | float)}
+    settings |= {key: value for key, value in short.items() if key in is_number}
     settings.pop("name")
     compute = {key: changes.pop(key) for key in COMPUTE if key in changes}
     shared = {"gradient_clip": settings.pop("gradient_clip", None)}

@@ -151,7 +151,7 @@ def test_every_part_of_the_gpus_runs_dry(tmp_path: Path) -> None:
         assert not failed
     said = (tmp_path / "gpu.md").read_text(encoding="utf-8")
     assert "fastest step" in said
-    assert "compute.compile=max-autotune" in said
+    assert "compile=max-autotune" in said
 
 
 def test_a_variant_that_fails_is_noted_and_the_others_go_on(

@@ -20,8 +20,18 @@ PASSES = {
     "pm_ar": Passes(1, 1),
     "pmnar_no_reg": Passes(2, 2),
     "pmnar": Passes(4, 2),
+    "gce": Passes(1, 0),
+    "mixup": Passes(1, 0),
+    "elr": Passes(1, 0),
+    "elr_plus": Passes(2, 2),
+    "sop": Passes(1, 0),
+    "sop_plus": Passes(2, 0),
+    "co_teaching": Passes(2, 0),
+    "co_teaching_plus": Passes(2, 0),
+    "decoupling": Passes(2, 0),
+    "jocor": Passes(2, 0),
 }
-"""Times that an epoch after the warm-up shows an image to a network: to train it, and in order."""
+"""Times that an epoch after the warm-up shows an image to a network: to train it, and otherwise."""
 
 
 def tiny_on_meta(method: str, *overrides: str, classes: int = 10) -> MetaEpoch:

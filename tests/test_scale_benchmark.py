@@ -6,19 +6,8 @@ from pathlib import Path
 import pytest
 from toy import ABLATIONS, fit, make_data, make_method
 
-from benchmarks.scale import (
-    PARTS,
-    QUICK_CLASSES,
-    QUICK_SIZES,
-    RANKS,
-    Case,
-    Result,
-    main,
-    measure,
-    room,
-    slopes,
-    tables,
-)
+from benchmarks.scale import QUICK_CLASSES, QUICK_SIZES, RANKS, Case, main, measure, room
+from benchmarks.scale_report import PARTS, Result, slopes, tables
 from pmnar.data.batches import rank_block
 
 

@@ -45,6 +45,12 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return -(target.to(log_p.dtype) * log_p).sum(-1)
 
 
+def negative_entropy(logits: Tensor) -> Tensor:
+    """`Σ_k p_k log p_k` (Pereyra et al., 2017). Returns `[B]`, in [−log K, 0]."""
+    log_p = _at_least_float32(logits).log_softmax(-1)
+    return (log_p.exp() * log_p).sum(-1)
+
+
 def mean_absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
     """`|e_y − p|₁ = 2 (1 − p_y)` (Ghosh et al., 2017). Returns `[B]`, in [0, 2]."""
     probabilities = _at_least_float32(logits).softmax(-1)
@@ -199,9 +205,7 @@ def soft_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
     The gradient is also that of p as a target: the second part is p's entropy. `beta` in [0, 1].
     """
     _check("beta", beta, 0 <= beta <= 1, "in [0, 1]")
-    log_p = _at_least_float32(logits).log_softmax(-1)
-    entropy = -(log_p.exp() * log_p).sum(-1)
-    return beta * cross_entropy(logits, labels) + (1 - beta) * entropy
+    return beta * cross_entropy(logits, labels) - (1 - beta) * negative_entropy(logits)
 
 
 def hard_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:

@@ -1,10 +1,15 @@
 """Moving averages of networks: their closed form, their modes, and where their state is."""
 
 from functools import partial
+from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
-from toy import TinyNet, make_data, make_setting, same_state, state, train_batches
+from every import build
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
+from toy import TinyNet, fit, make_data, make_setting, same_state, state, train_batches
 
 from pmnar.data import Batch
 from pmnar.losses import cross_entropy
@@ -105,3 +110,23 @@ def test_they_are_saved_laid_out_and_claimed_by_no_group() -> None:
     assert method.all_networks == [method.networks, method.averages]
     batch = next(train_batches(data))
     assert method.averages.logits(batch.views)["first"][0].shape == (20, 10)
+
+
+class Statistics(Callback):
+    """Writes what each rank's checkpoint would hold."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        torch.save(state(pl_module), self.folder / f"{trainer.global_rank}.pt")
+
+
+@pytest.mark.ddp
+def test_ranks_leave_averages_with_the_same_statistics(tmp_path: Path) -> None:
+    data = make_data()
+    strategy = DDPStrategy(broadcast_buffers=False, start_method="fork")
+    fit(build("elr_plus", data), data, 2, [Statistics(tmp_path)], devices=2, strategy=strategy)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert same_state(first, second)
+    assert any(key.startswith("averages") and "running_var" in key for key in first)

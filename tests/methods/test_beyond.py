@@ -31,8 +31,11 @@ from pmnar.methods.mixing import Mixing
 from pmnar.methods.pmnar_beyond import sharpened
 from pmnar.methods.pmnar_mixed import ALPHA, refurbished
 from pmnar.methods.terms import total
+from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.run_folder import CHECKPOINT
+from pmnar.samples.neighbours import balanced_votes
+from pmnar.samples.reweighting import relative_weights
 
 TWO = ABLATIONS["pmnar"]
 EXACT = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
@@ -158,6 +161,19 @@ def test_the_prior_follows_the_weak_view_s_predictions_a_step_at_a_time() -> Non
         EXACT(shares.double(), 0.99 * torch.full((10,), 0.1).double() + 0.01 * p.mean(0))
 
 
+def test_until_samples_are_weighed_a_prior_of_the_warm_up_changes_nothing() -> None:
+    states = []
+    for prior in ("none", "warmup"):
+        data = make_data()
+        method = make_method(data, prior=prior, warmup_epochs=3, **TWO)
+        fit(method, data, epochs=3)
+        states.append(state(method.networks))
+    EXACT(states[1], states[0])
+    assert method.beyond.prior is not None
+    assert bool(method.beyond.prior.frozen)  # by the pass after the last epoch
+    assert not method.beyond.prior.shift(0).any()
+
+
 def test_weights_are_of_freed_confidences() -> None:
     data = make_data()
     method = make_method(data, prior="uniform", **TWO)
@@ -201,6 +217,19 @@ def test_the_pass_gives_the_mean_of_both_networks() -> None:
         lambda said, _: {"p": (said["first"].probabilities + said["second"].probabilities) / 2}
     )["p"]
     EXACT(method.measure().kept["mean"], p)
+
+
+def test_neighbours_vote_with_the_giver_s_features() -> None:
+    data = make_data()
+    method = make_method(data, partial(SmallCNN, 10, width=4), neighbours="vote", **TWO)
+    fit(method, data, epochs=2)
+    found = method.measure()
+    for position, giver in enumerate(("second", "first")):
+        confidence = found.confidence[giver]
+        asked = balanced_votes(found.kept[f"features_{giver}"], method.labels, 10, 10)
+        shares = relative_weights(asked, method.labels)
+        EXACT(method.sample_weights[position], (confidence - confidence.min()) * shares)
+        assert 0 < shares.min() < shares.max() == 1
 
 
 # -- when it begins -------------------------------------------------------------------------------
@@ -358,7 +387,7 @@ def test_all_together_end_as_unbroken_wherever_they_stopped(views: str, tmp_path
     ("settings", "message"),
     [
         ({"weights": "some"}, r"method\.weights must be one of absolute, relative, got some"),
-        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, got true"),
+        ({"prior": "true"}, r"method\.prior must be one of none, uniform, given, warmup, got true"),
         ({"temperature": 0}, r"method\.temperature must be in \(0, 1\], got 0"),
         ({"memory": 1}, r"method\.memory must be in \[0, 1\), got 1"),
     ],
@@ -388,3 +417,13 @@ def test_suspects_are_ordered_by_what_a_method_has() -> None:
     fit(two, data, epochs=2)
     assert two.suspects_by == "recent_confidence"
     assert set(one.scores()) == {"margin"}
+
+
+def test_a_checkpoint_from_before_margins_were_kept_still_loads() -> None:
+    method = make_method(make_data(), **TWO)
+    method.margins.totals.fill_(1)
+    older = {k: v for k, v in state(method).items() if not k.startswith(("margins", "recent"))}
+    assert len(older) == len(state(method)) - 2
+    again = make_method(make_data(), **TWO)
+    again.load_state_dict(older)
+    assert not again.margins.totals.any()

@@ -14,7 +14,6 @@ from ranks import Gradients, forked
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from toy import (
-    BATCH,
     SIZE,
     FewDigits,
     NoNorm,
@@ -26,6 +25,9 @@ from toy import (
     train_batches,
 )
 
+from pmnar.data import Batch, NoisyDataModule
+from pmnar.methods import NoisyLabelMethod
+from pmnar.methods.sums import EpochSums
 from pmnar.methods.terms import sums, total
 from pmnar.networks import SmallCNN
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
@@ -38,8 +40,8 @@ TWO_NETWORKS = [name for name in METHODS if len(build(name, make_data()).network
 class Dropping(TinyNet):
     """A network that draws numbers itself."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(nn.functional.dropout(x, 0.2, self.training))
+    def features(self, x: Tensor) -> Tensor:
+        return super().features(nn.functional.dropout(x, 0.2, self.training))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -85,9 +87,9 @@ def test_ranks_gradients_are_one_process_s_and_so_are_buffers(
     for world in (1, ranks):
         data = make_data(source=FewDigits(51))
         method = build(name, data, NoNorm, lr=0.01)
-        fit(method, data, 2, [Gradients(tmp_path)], **forked(world))
+        fit(method, data, 3, [Gradients(tmp_path)], **forked(world))
     one = torch.load(tmp_path / "1-0.pt", weights_only=True)
-    assert len(one["steps"]) == 6
+    assert len(one["steps"]) >= 3 + 2, "beyond the first epoch too"
     for rank in range(ranks):
         mine = torch.load(tmp_path / f"{ranks}-{rank}.pt", weights_only=True)
         torch.testing.assert_close(mine["steps"], one["steps"], rtol=0, atol=1e-6)
@@ -116,19 +118,30 @@ def test_losses_are_apart_where_a_method_says_so(name: str) -> None:
     data = make_data()
     method = build(name, data)
     fit(method, data)
-    batch = next(train_batches(data, epoch=1))
-    assert batch.share is not None
-    totals = {n: total(terms, batch.share) for n, terms in method.losses(batch).items()}
-    reached = [
-        gradient is not None
-        for network, loss in totals.items()
-        for other in method.peers.values()
-        if other != network
-        for gradient in torch.autograd.grad(
-            loss, list(method.networks[other].parameters()), retain_graph=True, allow_unused=True
-        )
-    ]
+    reached: list[bool] = []
+    for batch in batches_of_all_kinds(data):
+        assert batch.share is not None
+        totals = {n: total(terms, batch.share) for n, terms in method.losses(batch).items()}
+        reached += [
+            gradient is not None
+            for network, loss in totals.items()
+            for gradient in torch.autograd.grad(
+                loss,
+                list(method.networks[method.peers[network]].parameters()),
+                retain_graph=True,
+                allow_unused=True,
+            )
+        ]
     assert any(reached) != method.losses_are_apart
+
+
+def batches_of_all_kinds(data: NoisyDataModule) -> list[Batch]:
+    """One of every kind of epoch that a method's streams give, as they are now."""
+    found: dict[tuple[str, ...], Batch] = {}
+    for epoch in range(EPOCHS):
+        batch = next(train_batches(data, epoch))
+        found.setdefault(tuple(sorted(batch.parts)), batch)
+    return list(found.values())
 
 
 # -- compilation, and the device ------------------------------------------------------------------
@@ -162,10 +175,8 @@ def test_a_step_on_cuda_mixes_no_devices_and_reads_no_value(name: str) -> None:
 def _step_on_cuda(name: str) -> set[str]:
     """The devices that losses end on; backward is left out: its threads want a real device."""
     data = make_data()
-    build(name, data)  # which names the views
-    batch = next(train_batches(data))
-    share = batch.share
-    assert share is not None
+    fit(build(name, data), data, 2)  # so that its streams are those of a method at work
+    batches = batches_of_all_kinds(data)
     # Generators' states are values, which such tensors lack.
     with (
         patch("pmnar.methods.base._build", lambda setting, _: setting.network()),
@@ -175,21 +186,37 @@ def _step_on_cuda(name: str) -> set[str]:
         with torch.device("cuda"):
             labels = torch.empty(SIZE, dtype=torch.int64)
             method = build(name, data, partial(SmallCNN, 10, width=4), labels=labels)
-            moved = batch._replace(
-                indices=torch.empty(BATCH, dtype=torch.int64),
-                labels=torch.empty(BATCH, dtype=torch.int64),
-                views=tuple(torch.empty(view.shape) for view in batch.views),
-            )
+            moved = [without_values(batch) for batch in batches]
         optimizer = method.configure_optimizers()["optimizer"]
-        found = method.losses(moved)
-        totals = [total(terms, share) for terms in found.values()]
-        assert torch.stack(totals).sum().requires_grad
-        for parameter in method.parameters():
-            parameter.grad = torch.empty_like(parameter)
-        optimizer.step()
-        method.after_step(moved)
-        method._accumulate(sums(found, share), len(moved.indices), 0)
-        return {loss.device.type for loss in totals}
+        found: list[Tensor] = []
+        for batch in moved:
+            found += _step(method, optimizer, batch)
+        return {loss.device.type for loss in found}
+
+
+def without_values(batch: Batch) -> Batch:
+    """A batch of the same shapes, and its parts, on the device at hand."""
+    return batch._replace(
+        indices=torch.empty(batch.indices.shape, dtype=torch.int64),
+        labels=torch.empty(batch.labels.shape, dtype=torch.int64),
+        views=tuple(torch.empty(view.shape) for view in batch.views),
+        parts={part: without_values(each) for part, each in batch.parts.items()},
+    )
+
+
+def _step(method: NoisyLabelMethod, optimizer: torch.optim.Optimizer, batch: Batch) -> list[Tensor]:
+    """A step's losses."""
+    share, found = batch.share, method.losses(batch)
+    assert share is not None
+    totals = [total(terms, share) for terms in found.values()]
+    assert torch.stack(totals).sum().requires_grad
+    for parameter in method.parameters():
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    method.after_step(batch)
+    method._sums = EpochSums()  # as at the beginning of an epoch
+    method._accumulate(sums(found, share), len(batch.indices), 0)
+    return totals
 
 
 def test_a_value_that_is_read_would_be_noticed() -> None:

@@ -11,7 +11,7 @@ from processes import environment
 
 from pmnar.errors import InputError
 from pmnar.runtime import run_folder
-from pmnar.runtime.run_folder import RANKS, held, is_first_process, make_run_folder
+from pmnar.runtime.run_folder import RANKS, is_first_process, locked, make_run_folder
 
 
 def test_runs_of_the_same_second_never_meet(
@@ -125,16 +125,18 @@ def test_a_folder_is_held_by_one_process_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_folder, "HANDOVER", 0.2)
-    script = "import sys, time; from pathlib import Path; from pmnar.runtime.run_folder import held"
-    script += "\nwith held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    script = (
+        "import sys, time; from pathlib import Path; from pmnar.runtime.run_folder import locked"
+    )
+    script += "\nwith locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", script, str(tmp_path)]
     with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another process is training in"), held(tmp_path):
+        with pytest.raises(InputError, match="another process is training in"), locked(tmp_path):
             pass
         holder.kill()
         holder.wait()
-    with held(tmp_path):
+    with locked(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]

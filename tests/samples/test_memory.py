@@ -34,7 +34,8 @@ def test_margins_of_several_networks_are_averaged() -> None:
 
 
 def test_margins_are_averaged_over_forwards_however_often_each_sample_came() -> None:
-    margins, seen = Margins(LABELS), [[] for _ in LABELS]  # type: list[list[float]]
+    margins = Margins(LABELS)
+    seen: list[list[float]] = [[] for _ in LABELS]
     for step, index in enumerate([[0, 1, 2], [2, 3], [0, 2]]):
         values = logits(len(index), seed=step).float()
         margins.totals[index] = margins.added(torch.tensor(index), values)
@@ -68,10 +69,11 @@ def test_a_running_mean_begins_with_the_first_values() -> None:
 
 
 def test_a_checkpoint_from_before_there_was_a_memory_still_loads() -> None:
-    module = torch.nn.ModuleDict({"margins": Margins(LABELS), "recent": RecentConfidences(LABELS)})
+    margins = Margins(LABELS)
+    module = torch.nn.ModuleDict({"margins": margins, "recent": RecentConfidences(LABELS)})
     module.load_state_dict({})
-    assert not module["margins"].totals.any()
+    assert not margins.totals.any()
     saved = {"margins.totals": torch.ones(5, 2)}
     module.load_state_dict(saved)
-    assert module["margins"].totals.all()
+    assert margins.totals.all()
     assert list(saved) == ["margins.totals"]

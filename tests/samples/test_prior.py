@@ -56,6 +56,18 @@ def test_the_average_is_a_plain_loop_s_and_each_network_s_own() -> None:
     torch.testing.assert_close(found.shares[0], torch.ones(3).double() / 3)
 
 
+def test_what_a_network_predicts_in_the_warm_up_is_what_it_should_from_then_on() -> None:
+    found = prior("warmup")
+    for step in range(3):
+        found.follow(1, probabilities(step)[1])
+        assert not found.shift(1).any()
+    before = found.shares[1].clone()
+    found.freeze()
+    found.follow(1, probabilities(3)[1])
+    assert not torch.equal(found.shares[1], before)
+    torch.testing.assert_close(found.shift(1), (found.shares[1] / before).log(), rtol=1e-6, atol=0)
+
+
 def test_a_class_that_nobody_is_given_or_predicted_leaves_all_finite() -> None:
     found = RunningPrior(torch.tensor([0, 0, 2]), 3, networks=1, target="given")
     found.shares[0] = torch.tensor([1.0, 0.0, 0.0])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pmnar.samples.selection import small_loss
+from pmnar.samples.selection import most_likely, same_number_of_each_class, small_loss
 
 
 @pytest.mark.parametrize("keep", [1.0, 0.8, 0.55, 0.1, 0.0])
@@ -29,3 +29,27 @@ def test_without_a_candidate_nothing_is_trained_on() -> None:
 def test_a_loss_that_is_not_finite_is_never_preferred() -> None:
     losses = torch.tensor([torch.inf, 1.0, torch.nan, 0.5])
     assert small_loss(losses, 0.5).tolist() == [0, 2, 0, 2]
+
+
+@pytest.mark.parametrize("fewest", [1, 6, 12])
+def test_the_likeliest_are_those_over_the_threshold_or_so_many(fewest: int) -> None:
+    scores = torch.tensor([0.9, 0.1, 0.6, 0.6, 0.5, 0.2, 0.2, 0.0, 0.7, 0.3, 0.2, 0.1])
+    found = most_likely(scores, 0.5, fewest).nonzero()[:, 0].tolist()
+    expected = {1: [0, 2, 3, 8], 6: [0, 2, 3, 4, 8, 9], 12: list(range(12))}
+    assert found == expected[fewest]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.3, 1e-6])
+@pytest.mark.parametrize("fewest", [1, 8])
+def test_each_class_has_the_same_number_of_its_lowest(share: float, fewest: int) -> None:
+    torch.manual_seed(0)
+    scores, labels = torch.rand(40), torch.randint(4, (40,))
+    labels[labels == 2] = 0
+    labels[7] = 2  # a class of one
+    scores[3] = scores[5]
+    found = same_number_of_each_class(scores, labels, share, 5, fewest)
+    number = max(int(share * 40 / 5), -(-fewest // 5))
+    for k in range(5):
+        members = [i for i in range(40) if labels[i] == k]
+        lowest = sorted(members, key=lambda i: float(scores[i]))[:number]
+        assert set(lowest) == {i for i in members if found[i]}

@@ -1,11 +1,14 @@
 """Every choice of every group composes with every other that fits; the recipes are the paper's."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hydra.errors import HydraException
+from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
+from toy import make_data, make_setting
 
 CONF = Path(__file__).parents[2] / "conf"
 Composed = Callable[..., DictConfig]
@@ -35,11 +38,16 @@ def resolved(composed: Composed, *choice: str) -> DictConfig:
 
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_choice_of_every_group_composes(composed: Composed, dataset: str) -> None:
-    groups = ("noise", "method", "network", "optimizer", "scheduler", "logger")
+    groups = ("noise", "network", "optimizer", "scheduler", "logger")
     names = {group: choices(group) for group in groups}
     # as many as the largest group has, the others in turn: composing takes a while
-    for at in range(max(map(len, names.values()))):
+    largest, methods = max(map(len, names.values())), choices("method")
+    assert len(DATASETS) * largest >= len(methods)
+    for at in range(largest):
         chosen = {group: each[at % len(each)] for group, each in names.items()}
+        # of methods, which become many, each with some of the data sets
+        place = DATASETS.index(dataset) * largest + at
+        chosen["method"] = methods[place % len(methods)]
         cfg = resolved(composed, f"dataset={dataset}", *(f"{g}={n}" for g, n in chosen.items()))
         assert (cfg.dataset.name, cfg.noise.seed) == (dataset, 1)
         for group, name in chosen.items():
@@ -74,6 +82,35 @@ def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
     assert (views.padding, views.flip) == (4, True)
     assert (views.strong, views.cutout) == ("autoaugment", 0)
     assert cfg.detection.threshold == 0.5
+
+
+PUBLISHED = {
+    # the papers': batch, learning rate, epochs, warm-up and its batch, α, λ_u
+    ("dividemix", "cifar10"): (64, 0.02, 300, 10, 128, 4.0, 25.0),
+    ("dividemix", "cifar100"): (64, 0.02, 300, 30, 128, 4.0, 150.0),
+    ("dividemix", "mini_webvision"): (32, 0.01, 80, 1, None, 0.5, 0.0),
+    ("unicon", "cifar10"): (64, 0.02, 350, 10, 128, 4.0, 30.0),
+    ("unicon", "cifar100"): (64, 0.02, 350, 30, 128, 4.0, 30.0),
+    ("unicon", "tiny_imagenet"): (64, 0.005, 500, 15, 256, 0.5, 50.0),
+    ("unicon", "mini_webvision"): (24, 0.01, 120, 2, None, 0.5, 30.0),
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), PUBLISHED)
+def test_recipes_of_other_papers_are_theirs(composed: Composed, method: str, dataset: str) -> None:
+    cfg = resolved(composed, f"method={method}", f"dataset={dataset}")
+    own = (cfg.method.warmup_epochs, cfg.method.warmup_batch_size)
+    strengths = (cfg.method.alpha, cfg.method.strength)
+    found = (cfg.data.batch_size, cfg.optimizer.lr, cfg.trainer.max_epochs, *own, *strengths)
+    assert found == PUBLISHED[method, dataset]
+
+
+def test_uniform_selection_s_rate_is_lowest_at_epoch_280_of_350(composed: Composed) -> None:
+    scheduler = resolved(composed, "method=unicon", "dataset=cifar10").scheduler
+    assert (scheduler.T_max, scheduler.eta_min) == (280, 2e-4)
+    typed = resolved(composed, "method=unicon", "dataset=cifar10", "scheduler=multistep")
+    assert typed.scheduler._target_ == "torch.optim.lr_scheduler.MultiStepLR"
+    assert "T_max" not in typed.scheduler
 
 
 def test_data_set_and_noise_alone_are_the_papers_setting(composed: Composed) -> None:
@@ -117,6 +154,31 @@ def test_ablations_are_the_table_s(composed: Composed) -> None:
         assert (method.name, method.loss, method.reweight, method.networks) == (name, *row)
         assert method.beta == (1.0 if name == "pmnar" else 0.0)
         assert method.warmup_epochs == 10
+
+
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
+    composed: Composed, recipe: str
+) -> None:
+    [(name, dataset)] = [
+        (name, dataset)
+        for name in choices("method")
+        for dataset in DATASETS
+        if f"{name}_{dataset}" == recipe
+    ]
+    cfg = resolved(composed, f"method={name}", f"dataset={dataset}")
+    written = OmegaConf.load(CONF / "recipe" / f"{recipe}.yaml")
+    assert OmegaConf.merge(cfg, written) == cfg, "something is overwritten again"
+    setting = replace(
+        make_setting(make_data()),
+        optimizer=instantiate(cfg.optimizer),
+        scheduler=instantiate(cfg.scheduler),
+    )
+    settings = {str(key): value for key, value in cfg.method.items()}
+    for key in ("name", "gradient_clip"):
+        settings.pop(key)
+    method = get_class(settings.pop("_target_"))(setting, **settings)
+    method.configure_optimizers()
 
 
 @pytest.mark.parametrize("first", [True, False])

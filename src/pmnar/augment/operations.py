@@ -56,12 +56,12 @@ class Operations:
             index.to(images.device, non_blocking=True)
             for index in (order, self._row[level[order]], order.argsort())
         )
-        shares = torch.split(images.index_select(0, into_groups), counts)
+        parts = torch.split(images.index_select(0, into_groups), counts)
         rows = torch.split(row, counts)
         tables = self._tables_on(images.device)
         changed = [
-            kernel(share, table.index_select(0, own)) if len(share) > 0 else share
-            for kernel, share, table, own in zip(self._kernels, shares, tables, rows, strict=True)
+            kernel(part, table.index_select(0, own)) if len(part) > 0 else part
+            for kernel, part, table, own in zip(self._kernels, parts, tables, rows, strict=True)
         ]
         return torch.cat(changed).index_select(0, back)
 

@@ -20,7 +20,7 @@ class LostClasses(Checkpoint):
     """
 
     def __init__(self, name: str = "") -> None:
-        self.told: set[int] = set()
+        self.warned_of: set[int] = set()
         self.who = f"{name}: " if name else ""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -35,9 +35,9 @@ class LostClasses(Checkpoint):
             "predicted": counts.predicted,
             "recall_given": counts.recall,
         }
-        new = [k for k in counts.lost if k not in self.told]
+        new = [k for k in counts.lost if k not in self.warned_of]
         if new:
-            self.told.update(new)
+            self.warned_of.update(new)
             rank_zero_warn(
                 f"{self.who}after epoch {trainer.current_epoch + 1} the first network hardly "
                 f"predicts {len(new):,} of {method.num_classes:,} classes (training samples "

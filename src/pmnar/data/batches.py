@@ -198,7 +198,7 @@ def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
     """Raise `InputError` unless a batch has two samples a rank, and no more than there are."""
     if not 2 * world <= batch_size <= size:
         raise InputError(
-            f"dataset.recipe.batch_size must be in [{2 * world}, {size}] "
+            f"data.batch_size must be in [{2 * world}, {size}] "
             f"({size} training samples, {world} devices), got {batch_size}"
         )
 

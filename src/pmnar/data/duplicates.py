@@ -63,18 +63,18 @@ def find_shared(
         samples: their fingerprint.
         tests: the test splits by name.
     """
-    places: dict[int, list[tuple[str, int]]] = {}
+    positions: dict[int, list[tuple[str, int]]] = {}
     for name, split in tests.items():
         for at, key in enumerate(split.fingerprint.digests.tolist()):
-            places.setdefault(key, []).append((name, at))
+            positions.setdefault(key, []).append((name, at))
     found: dict[str, dict[int, Shared]] = {}
-    for at, key in enumerate(samples.digests.tolist() if places else ()):
+    for at, key in enumerate(samples.digests.tolist() if positions else ()):
         # What has been found is not looked for again: many images may be one and the same.
-        for name, place in places.pop(key, ()):
-            if torch.equal(train.images[at], tests[name].images[place]):
-                found.setdefault(name, {})[place] = Shared(at, place)
+        for name, position in positions.pop(key, ()):
+            if torch.equal(train.images[at], tests[name].images[position]):
+                found.setdefault(name, {})[position] = Shared(at, position)
             else:  # equal digests may be of images that differ
-                places.setdefault(key, []).append((name, place))
+                positions.setdefault(key, []).append((name, position))
     return {name: [shared[at] for at in sorted(shared)] for name, shared in found.items()}
 
 

@@ -32,19 +32,19 @@ def choose_subset(size: int, subset: int | None, seed: int) -> Tensor:
     return torch.from_numpy(np.sort(order[:subset]))
 
 
-def held_out_size(size: int, share: float) -> int:
-    """How many of `size` samples a share of them is, for `data.noisy_validation`.
+def held_out_size(size: int, fraction: float) -> int:
+    """How many of `size` samples a fraction of them is, for `data.noisy_validation`.
 
     Raises:
-        InputError: the share is not in [0, 1), or not 0 and leaves one side without a sample.
+        InputError: the fraction is not in [0, 1), or not 0 and leaves one side without a sample.
     """
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
-        raise InputError(f"data.noisy_validation must be in [0, 1), got {share!r}")
-    held_out = round(share * size)
-    if share > 0 and not 1 <= held_out < size:
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 <= fraction < 1:
+        raise InputError(f"data.noisy_validation must be in [0, 1), got {fraction!r}")
+    held_out = round(fraction * size)
+    if fraction > 0 and not 1 <= held_out < size:
         raise InputError(
             f"data.noisy_validation must be 0 or a share in (0, 1) that holds out at least one of "
-            f"{size} training images, and not all, got {share}"
+            f"{size} training images, and not all, got {fraction}"
         )
     return held_out
 
@@ -56,10 +56,10 @@ def choose_held_out(given: IntArray, size: int, seed: int) -> BoolArray:
     """
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(given))
     by_class = order[np.argsort(given[order], kind="stable")]
-    held = np.zeros(len(given), np.bool_)
+    held_out = np.zeros(len(given), np.bool_)
     # Every (N / size)-th of a list in the order of the classes.
-    held[by_class[((np.arange(size) + 0.5) * len(given) / size).astype(np.int64)]] = True
-    return held
+    held_out[by_class[((np.arange(size) + 0.5) * len(given) / size).astype(np.int64)]] = True
+    return held_out
 
 
 def choose_clean(true: IntArray | None, size: int, free: BoolArray, seed: int) -> BoolArray:

@@ -110,9 +110,9 @@ def probability(value: object) -> str:
     return "<0.0001" if isinstance(value, float) and 0 <= value < 5e-5 else number(value, 4)
 
 
-def percent(share: object) -> str:
-    """The share in percent, with two decimals; "–" for what is no finite number."""
-    return number(100 * share if isinstance(share, int | float) else None, 2)
+def percent(rate: object) -> str:
+    """The rate in percent, with two decimals; "–" for what is no finite number."""
+    return number(100 * rate if isinstance(rate, int | float) else None, 2)
 
 
 def text_of(value: object) -> str:

@@ -3,6 +3,7 @@
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
 from pmnar.methods.decoupling import Decoupling
+from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
@@ -15,6 +16,7 @@ from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
 from pmnar.methods.sop import SOP
 from pmnar.methods.truncated_gce import TruncatedGCE
+from pmnar.methods.unicon import UNICON
 
 __all__ = [
     "ELR",
@@ -23,9 +25,11 @@ __all__ = [
     "NLNL",
     "PMNAR",
     "SOP",
+    "UNICON",
     "CoTeaching",
     "CoTeachingPlus",
     "Decoupling",
+    "DivideMix",
     "ELRPlus",
     "JoCoR",
     "MOITPlus",

@@ -18,9 +18,9 @@ from pmnar.methods.beginning import Beginning
 from pmnar.methods.evaluation import NetworksModule
 from pmnar.methods.networks import Networks
 from pmnar.methods.setting import Setting
+from pmnar.methods.sums import EpochSums
 from pmnar.methods.terms import Losses, Terms, sums, total
 from pmnar.names import CLEAN, TRAIN
-from pmnar.runtime.gather import least_over_ranks, sum_over_ranks
 from pmnar.runtime.seeding import derive_seed
 
 NETWORK_NAMES = ("first", "second")
@@ -54,8 +54,9 @@ class NoisyLabelMethod(NetworksModule):
         self.automatic_optimization = False
         self.seed, self.gradient_clip = setting.seed, setting.gradient_clip
         self._setting = setting
+        self.epochs_done = 0.0  # with the part of the current one that is behind
         self.identity: dict[str, Any] = {}
-        self._names: tuple[str, ...] = ()
+        self._sums = EpochSums()
 
     # -- what a method gives ----------------------------------------------------------------------
 
@@ -168,6 +169,7 @@ class NoisyLabelMethod(NetworksModule):
         assert isinstance(optimizer, LightningOptimizer)
         assert share is not None
         optimizer.zero_grad()
+        self.epochs_done = self.current_epoch + batch_idx / self.trainer.num_training_batches
         self.networks.begin_step()
         found = self.losses(batch)
         totals = {name: total(terms, share) for name, terms in found.items()}
@@ -187,8 +189,8 @@ class NoisyLabelMethod(NetworksModule):
         The one way into per-sample state during a step: all ranks write the whole global batch.
         """
         assert batch.share is not None
-        places = batch.share.whole(batch.indices)
-        buffer[places] = batch.share.whole(rows.detach()).to(buffer.dtype)
+        positions = batch.share.whole(batch.indices)
+        buffer[positions] = batch.share.whole(rows.detach()).to(buffer.dtype)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip each network's gradient on its own."""
@@ -196,18 +198,8 @@ class NoisyLabelMethod(NetworksModule):
             for group in optimizer.param_groups:
                 clip_grad_norm_(group["params"], self.gradient_clip)
 
-    @torch.no_grad()
     def _accumulate(self, found: Terms, size: int, step: int) -> None:
-        """Add this batch's sums to the epoch's, on the device: nothing waits for the result."""
-        values = torch.stack(list(found.values()))
-        if not self._names:
-            self._names, self._count = tuple(found), 0
-            self._sums = torch.zeros_like(values)
-            self._first_bad_step = torch.full((), torch.inf, device=values.device)
-        self._sums += values
-        self._count += size
-        bad = torch.where(values.isfinite().all(), torch.inf, float(step + 1))
-        self._first_bad_step = torch.minimum(self._first_bad_step, bad)
+        self._sums.add(found, size, step)
 
     # -- epochs -----------------------------------------------------------------------------------
 
@@ -234,7 +226,7 @@ class NoisyLabelMethod(NetworksModule):
         """Seed what networks draw themselves (dropout), and begin the epoch's record."""
         torch.manual_seed(derive_seed(self.seed, "networks", self.current_epoch, self.global_rank))
         self.measurement = None
-        self._names, self.statistics_differ = (), True
+        self._sums, self.statistics_differ = EpochSums(), True
         self._started = time.perf_counter()
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -248,10 +240,7 @@ class NoisyLabelMethod(NetworksModule):
         """Check and record the losses, step the schedule, prepare the next epoch."""
         self._check_finite()
         self.synchronise_statistics()
-        count = self._sums.new_tensor([self._count])
-        *sums, total_count = sum_over_ranks(torch.cat([self._sums, count])).tolist()
-        means = [total / total_count for total in sums]
-        self.record |= dict(zip(self._names, means, strict=True)) | {"loss": sum(means)}
+        self.record |= self._sums.means()
         scheduler = self.lr_schedulers()
         assert isinstance(scheduler, LRScheduler)
         scheduler.step()
@@ -288,13 +277,12 @@ class NoisyLabelMethod(NetworksModule):
         self.measurement, self.statistics_differ = None, False
 
     def _check_finite(self) -> None:
-        # Of all ranks: they must stop together, not wait for one that has stopped.
-        step = float(least_over_ranks(self._first_bad_step))
+        step = float(self._sums.bad_step())
         # The last step's loss was finite and its update may still have thrown the networks off.
         finite = torch.stack([p.isfinite().all() for p in self.networks.parameters()]).all()
         if step < float("inf") or not finite:
-            place = f"step {int(step)}" if step < float("inf") else "its last step"
-            raise NonFiniteLossError(self.diverged(place))
+            when = f"step {int(step)}" if step < float("inf") else "its last step"
+            raise NonFiniteLossError(self.diverged(when))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint belongs to: data set, method, classes, configuration."""

@@ -3,7 +3,7 @@
 Han et al., "Co-teaching: robust training of deep neural networks with extremely noisy labels",
 NeurIPS 2018; Yu et al., "How does disagreement help generalization against label corruption?", ICML
 2019. They need to know how many labels are wrong: `forget_rate`, the share of every batch that is
-left out in the end.
+left out in the end; `estimate` is ours.
 
 Departures from their public codes: the loss is the mean over the samples kept, where the codes
 divide a mean by their number once more, which Adam hides; the share left out rises with `exponent`
@@ -13,6 +13,7 @@ the recipe is the data set's own (the papers': a 9-layer network, Adam at .001, 
 epochs).
 """
 
+import torch
 from torch import Tensor
 
 from pmnar.data.batches import Batch
@@ -22,7 +23,12 @@ from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.networks import Logits
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
+from pmnar.runtime.seeding import derive_seed
+from pmnar.samples.mixtures import clean_probability, rescaled
 from pmnar.samples.selection import small_loss
+from pmnar.samples.targets import LEAST
+
+ESTIMATE = "estimate"
 
 
 class CoTeaching(NoisyLabelMethod):
@@ -31,49 +37,75 @@ class CoTeaching(NoisyLabelMethod):
     Args:
         setting: what all methods share.
         networks: 2.
-        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1): the noise rate.
+        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1): the noise rate; or
+            `estimate`, from the losses while that share rises.
         gradual_epochs: epochs over which it rises from 0, at least 1.
         exponent: how it rises: with (epochs done / gradual_epochs) to this power, over 0.
+
+    Attributes:
+        estimated: the rate as it is estimated, float64 `[]`; None where it is told.
 
     Raises:
         InputError: a value is out of its range.
     """
 
     losses_are_apart = True
+    estimated: Tensor | None
 
     def __init__(
         self,
         setting: Setting,
         *,
         networks: int = 2,
-        forget_rate: float = 0.2,
+        forget_rate: float | str = 0.2,
         gradual_epochs: int = 10,
         exponent: float = 1.0,
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
-        if not 0 <= forget_rate < 1:
-            raise InputError(f"method.forget_rate must be in [0, 1), got {forget_rate}")
+        told = None if forget_rate == ESTIMATE else forget_rate
+        if told is not None and (isinstance(told, str) or not 0 <= told < 1):
+            raise InputError(f"method.forget_rate must be in [0, 1) or {ESTIMATE}, got {told}")
         if gradual_epochs < 1:
             raise InputError(f"method.gradual_epochs must be at least 1, got {gradual_epochs}")
         if not exponent > 0:
             raise InputError(f"method.exponent must be over 0, got {exponent}")
         super().__init__(setting, networks=2)
-        self.forget_rate, self.gradual_epochs = forget_rate, gradual_epochs
-        self.exponent = exponent
+        self.forget_rate, self.gradual_epochs, self.exponent = told, gradual_epochs, exponent
+        unknown = torch.zeros((), dtype=torch.float64, device=self.labels.device)
+        self.register_buffer("estimated", unknown if told is None else None)
 
-    def advice(self, epochs: int) -> str:
-        """What the method takes for the noise rate: it is told, and cannot find out."""
+    def advice(self, epochs: int) -> str | None:
+        """What the method takes for the noise rate, where it is told."""
+        if self.forget_rate is None:
+            return None
         return (
-            f"Co-teaching leaves {self.forget_rate:.1%} of each batch out in the end, which should "
-            "be the share of wrong labels: method.forget_rate sets it"
+            f"{self.forget_rate:.1%} of each batch is left out in the end, which should be the "
+            "share of wrong labels: method.forget_rate sets it"
         )
 
     @property
-    def keep(self) -> float:
+    def keep(self) -> float | Tensor:
         """The share of a batch that is trained on in this epoch, in (0, 1]; all in the first."""
         risen: float = min((self.current_epoch / self.gradual_epochs) ** self.exponent, 1.0)
-        return 1 - self.forget_rate * risen
+        rate = self.estimated if self.forget_rate is None else self.forget_rate
+        assert rate is not None
+        return 1 - rate * risen
+
+    def prepare_epoch(self, epoch: int) -> None:
+        """While the share rises: estimate the noise rate, before its samples are memorised.
+
+        It is the expected share of the larger losses' component (see `clean_probability`), of the
+        mean of both networks' cross-entropies, un-augmented.
+        """
+        if self.estimated is None:
+            return
+        if 1 < epoch <= self.gradual_epochs + 1:
+            confidences = torch.stack(list(self.measure().confidence.values()))
+            losses = -confidences.clamp_min(LEAST).log().mean(0)
+            clean = clean_probability(rescaled(losses), derive_seed(self.seed, "noise rate", epoch))
+            self.estimated.copy_(1 - clean.double().mean())
+        self.record["forget_rate"] = float(self.estimated)
 
     def losses(self, batch: Batch) -> Losses:
         """Cross-entropy of the samples whose loss is small in the other network, `[B]` each."""
@@ -104,7 +136,8 @@ class CoTeachingPlus(CoTeaching):
     Args:
         setting: what all methods share.
         networks: 2.
-        forget_rate: share of the candidates left out after `gradual_epochs`, in [0, 1).
+        forget_rate: share of the candidates left out after `gradual_epochs`, in [0, 1); or
+            `estimate`.
         gradual_epochs: epochs over which it rises from 0, at least 1.
         exponent: how it rises, over 0.
         warmup_epochs: epochs of Co-teaching, at least 0.
@@ -118,7 +151,7 @@ class CoTeachingPlus(CoTeaching):
         setting: Setting,
         *,
         networks: int = 2,
-        forget_rate: float = 0.2,
+        forget_rate: float | str = 0.2,
         gradual_epochs: int = 10,
         exponent: float = 1.0,
         warmup_epochs: int = 20,

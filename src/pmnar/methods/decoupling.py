@@ -56,7 +56,7 @@ class Decoupling(NoisyLabelMethod):
         loss = {name: cross_entropy(z, batch.labels) for name, z in logits.items()}
         if self.current_epoch >= self.warmup_epochs:
             first, second = logits.values()
-            differ = share.whole(first.argmax(-1) != second.argmax(-1)).to(first.dtype)
+            differ = share.whole(first.argmax(-1) != second.argmax(-1)).float()
             factors = share.take(differ / differ.mean().clamp_min(self.least_share))
             loss = {name: factors * each for name, each in loss.items()}
         return {name: {f"loss_{name}": each} for name, each in loss.items()}

@@ -16,6 +16,7 @@ from pmnar.methods.networks import Networks
 from pmnar.methods.recall import ClassRecall
 from pmnar.methods.setting import Setting
 from pmnar.names import suffixes
+from pmnar.networks.statistics import evaluating
 from pmnar.runtime import facts
 from pmnar.runtime.gather import average_batch_norm, exchange_blocks
 
@@ -96,10 +97,10 @@ class NetworksModule(L.LightningModule):
             average_batch_norm(self)
             self.statistics_differ = False
 
-    def diverged(self, place: str) -> str:
+    def diverged(self, when: str) -> str:
         """What to say of a loss that is not finite, and what to do about it."""
         return (
-            f"the loss is not finite at epoch {self.current_epoch + 1}, {place}; "
+            f"the loss is not finite at epoch {self.current_epoch + 1}, {when}; "
             "lower optimizer.lr, or set method.gradient_clip"
         )
 
@@ -119,8 +120,6 @@ class NetworksModule(L.LightningModule):
         self.synchronise_statistics()
         data: OrderedData = self.trainer.datamodule  # type: ignore[attr-defined]
         size, rank, world = len(self.labels), self.global_rank, self.trainer.world_size
-        modes = [(module, module.training) for module in self.networks.modules()]
-        self.networks.eval()
 
         def visits(rank: int, world: int) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
             for batch in data.ordered_batches(self.device, rank, world):
@@ -128,7 +127,7 @@ class NetworksModule(L.LightningModule):
                 yield batch.indices, visit(said, batch)
 
         results: dict[str, Tensor] = {}
-        with self.trainer.precision_plugin.forward_context():
+        with evaluating(self.networks), self.trainer.precision_plugin.forward_context():
             for indices, found in visits(rank, world):
                 results = results or _room_for(found, size)
                 for name, rows in found.items():
@@ -136,8 +135,6 @@ class NetworksModule(L.LightningModule):
                 self._after_ordered_batch()
             # A rank without a batch learns the shapes from another's.
             results = results or _room_for(next(visits(0, 1))[1], size)
-        for module, mode in modes:  # one by one: a layer may be frozen on purpose
-            module.training = mode
         blocks = [rank_block(size, data.eval_batch_size, r, world) for r in range(world)]
         for rows in results.values():
             exchange_blocks(rows, blocks)

@@ -6,6 +6,8 @@ CVPR 2020. It needs to know how many labels are wrong: `forget_rate`, as Co-teac
 Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching).
 """
 
+import torch
+
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import consistency, cross_entropy
@@ -21,7 +23,7 @@ class JoCoR(CoTeaching):
     Args:
         setting: what all methods share.
         networks: 2.
-        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1): the noise rate.
+        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1); or `estimate`.
         gradual_epochs: epochs over which it rises from 0, at least 1.
         exponent: how it rises, over 0.
         agreement: λ, in [0, 1].
@@ -37,7 +39,7 @@ class JoCoR(CoTeaching):
         setting: Setting,
         *,
         networks: int = 2,
-        forget_rate: float = 0.2,
+        forget_rate: float | str = 0.2,
         gradual_epochs: int = 10,
         exponent: float = 1.0,
         agreement: float = 0.9,
@@ -66,8 +68,8 @@ class JoCoR(CoTeaching):
                 f"loss_{name}": (1 - self.agreement) * cross_entropy(logits[name], batch.labels),
                 "loss_agreement": self.agreement * consistency(logits[name], target),
             }
-        joint = sum(term.detach() for terms in found.values() for term in terms.values())
-        kept = share.take(small_loss(share.whole(joint), self.keep))
+        joint = torch.stack([term.detach() for terms in found.values() for term in terms.values()])
+        kept = share.take(small_loss(share.whole(joint.sum(0)), self.keep))
         return {
             name: {key: kept * term for key, term in terms.items()} for name, terms in found.items()
         }

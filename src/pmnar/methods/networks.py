@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from pmnar.errors import InputError
 from pmnar.methods.threads import generators, second_thread
 from pmnar.networks.features import features_and_logits
+from pmnar.networks.projected import ProjectedNetwork
 from pmnar.networks.split_norm import in_parts, split_batch_norm
 
 T = TypeVar("T")
@@ -90,12 +91,16 @@ class Networks(nn.ModuleDict):
 
     def logits(self, views: tuple[Tensor, ...]) -> Logits:
         """Every network's logits of every view: one forward for each, none twice."""
+        return self.trained(lambda name: self.logits_of(name, views))
+
+    def trained(self, function: Callable[[str], T]) -> dict[str, T]:
+        """What `function` gives for each network's name, by its forwards in training alone."""
         if self._draws is None:
             before = generators()
-            found = self.each(lambda name: self.logits_of(name, views), False)
+            found = self.each(function, False)
             self._draws = generators() != before
             return found
-        return self.each(lambda name: self.logits_of(name, views), self.in_threads)
+        return self.each(function, self.in_threads)
 
     def logits_of(self, name: str, views: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """One network's logits of every view, for methods whose networks see different inputs."""
@@ -105,6 +110,12 @@ class Networks(nn.ModuleDict):
         together = torch.cat(views)
         with in_parts(self[name], len(views)):
             return tuple(self._forward(name, together).chunk(len(views)))
+
+    def projected(self, name: str, images: Tensor) -> Tensor:
+        """One network's projections `[B, P]` of images, where it has a projection."""
+        network = self[name]
+        assert isinstance(network, ProjectedNetwork)
+        return network.projected(self._laid_out(images))
 
     def compile_by(self, mode: str, device_type: str) -> None:
         """Compile training forwards from now on; `auto` is the device's fastest mode.

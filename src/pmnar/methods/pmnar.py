@@ -93,6 +93,7 @@ class PMNAR(NoisyLabelMethod):
         mixed = self.beyond.views_trained == "strong_mixed"
         self.views = ("weak", "strong") if beta > 0 or mixed else ("weak",)
         self.losses_are_apart = beta == 0 or detach_target or mixed
+        self.needs_features = self.beyond.neighbours == "vote"
         self.margins = Margins(self.labels)
         self.recent = RecentConfidences(self.labels) if self._weighs else None
         self._said = torch.empty(0)
@@ -164,7 +165,7 @@ class PMNAR(NoisyLabelMethod):
         chosen = self.sample_weights[:, batch.indices]
         if beyond.views_trained == "strong_mixed":
             mixed, weak = mixed_losses(self.networks, beyond, batch, chosen, self._mask(batch))
-            self._remember(weak, batch)
+            self._said = torch.stack(weak).float()
             return mixed
         supervised = self._supervised(batch)
         weights, strengths = beyond.of_batch(chosen, self.beta, share)
@@ -249,12 +250,14 @@ class PMNAR(NoisyLabelMethod):
         """Weigh each network's losses by the other's confidences; by its own where it is alone."""
         if not self.reweight:
             return
+        self.beyond.begin()
         relative = self.beyond.relative(measured, self.labels)
         for position, (name, giver) in enumerate(self.peers.items()):
             weights = relative
             if weights is None:
                 confidence = self.beyond.confidence(measured, giver)
                 weights = adaptive_weights(confidence, self.minimum)
+            weights = weights * self.beyond.voted(measured, self.labels, giver)
             if self.weight_balance == "class":
                 weights = balance_classes(weights, self.labels, self.num_classes)
             self.sample_weights[position] = weights

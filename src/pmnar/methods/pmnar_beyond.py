@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from pmnar.data.batches import Share
 from pmnar.errors import InputError
 from pmnar.methods.measurement import Measurement, Outputs
-from pmnar.methods.networks import Logits, Networks
+from pmnar.methods.networks import Logits, Networks, Output
 from pmnar.networks.statistics import untracked
 from pmnar.samples.memory import RunningMean
+from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 from pmnar.samples.prior import TARGETS, RunningPrior
 from pmnar.samples.readiness import KNOWN, agreement
 from pmnar.samples.reweighting import normalised, relative_weights
@@ -22,6 +23,7 @@ CHOICES = {
     "warmup": ("epochs", "ready"),
     "prior": ("none", *TARGETS),
     "views_trained": ("weak", "strong_mixed"),
+    "neighbours": ("none", "vote"),
     "statistics": ("all", "weak"),
 }
 
@@ -41,10 +43,13 @@ class Beyond(nn.Module):
         warmup: `ready`: reweighting begins at the first epoch past the warm-up before which the
             networks agree with each other, or a single one with itself an epoch ago, by at least
             `KNOWN` beyond chance.
-        prior: `uniform` frees logits of how often each class is predicted, `given` of how often
-            beyond its share of the given labels.
+        prior: frees logits of how often each class is predicted: of all of it with `uniform`, with
+            `given` of what goes beyond its share of the given labels, with `warmup` of what has
+            changed since the samples are weighed.
         views_trained: `strong_mixed` trains on mixed strong views towards refurbished targets, see
             `pmnar_mixed`, in place of the weak view's loss and the consistency.
+        neighbours: `vote` multiplies a weight by the share of votes that the label has among the
+            sample's neighbours over that of the class that has most, by the giver's features.
         temperature: of the networks' mean as a target, in (0, 1]; below 1 it is sharpened.
         statistics: `weak` keeps BatchNorm's running statistics to the weak view.
         memory: how much of its past an average over epochs keeps, in [0, 1).
@@ -65,6 +70,7 @@ class Beyond(nn.Module):
         warmup: str = "epochs",
         prior: str = "none",
         views_trained: str = "weak",
+        neighbours: str = "none",
         temperature: float = 1.0,
         statistics: str = "all",
         memory: float = 0.5,
@@ -72,6 +78,7 @@ class Beyond(nn.Module):
         super().__init__()
         self.weights, self.normalise, self.consistency = weights, normalise, consistency
         self.warmup, self.views_trained, self.statistics = warmup, views_trained, statistics
+        self.neighbours, self.waits = neighbours, False
         for key, allowed in CHOICES.items():
             value = prior if key == "prior" else getattr(self, key)
             if value not in allowed:
@@ -147,6 +154,8 @@ class Beyond(nn.Module):
                 found[f"belief_{name}"] = p.gather(-1, labels[:, None]).squeeze(-1)
         if self.mean is not None:
             found["mean"] = torch.stack(list(probabilities.values())).mean(0)
+        if self.neighbours == "vote":
+            found |= {f"features_{name}": known(output) for name, output in outputs.items()}
         return found
 
     def has_begun(self, measured: Measurement, record: dict[str, float]) -> bool:
@@ -158,7 +167,13 @@ class Beyond(nn.Module):
         record["agreement"] = float(agreement(first, second, self.num_classes))
         self.earlier.copy_(first)
         self.begun.fill_(record["agreement"] >= KNOWN)
-        return bool(self.begun)
+        self.waits = not bool(self.begun)
+        return not self.waits
+
+    def begin(self) -> None:
+        """Note that samples are weighed from now on."""
+        if self.prior is not None:
+            self.prior.freeze()
 
     def confidence(self, measured: Measurement, giver: str) -> Tensor:
         """What a network holds of each given label, `[N]` in [0, 1], for the paper's weights."""
@@ -173,14 +188,28 @@ class Beyond(nn.Module):
         self.mean.follow(measured.kept["mean"])
         return relative_weights(self.mean.values, labels)
 
+    def voted(self, measured: Measurement, labels: Tensor, giver: str) -> Tensor | float:
+        """What neighbours multiply a weight by, by the features of a network: `[N]` in [0, 1]."""
+        if self.neighbours == "none":
+            return 1.0
+        features = measured.kept[f"features_{giver}"]
+        found = balanced_votes(features, labels, self.num_classes, neighbours_asked(len(labels)))
+        return relative_weights(found, labels)
+
     def never_began(self) -> str | None:
         """What to say at the end of a run in which nothing was ever reweighted."""
-        if self.warmup == "epochs" or bool(self.begun):
+        if not self.waits:
             return None
         return (
             f"no sample was reweighted: the predictions never agreed by {KNOWN:g} beyond chance "
             "(agreement in metrics.csv); train for longer, or set method.warmup=epochs"
         )
+
+
+def known(output: Output) -> Tensor:
+    """A network's features, which were asked for."""
+    assert output.features is not None
+    return output.features
 
 
 def sharpened(probabilities: Tensor, temperature: float) -> Tensor:

@@ -2,11 +2,13 @@
 
 from pmnar.networks.features import feature_size, features_and_logits
 from pmnar.networks.preact_resnet import PreActResNet18
+from pmnar.networks.projected import Projected
 from pmnar.networks.small_cnn import SmallCNN
 from pmnar.networks.timm_bridge import timm_network
 
 __all__ = [
     "PreActResNet18",
+    "Projected",
     "SmallCNN",
     "feature_size",
     "features_and_logits",

@@ -15,6 +15,24 @@ class GlobalMean(nn.Module):
         return x.mean((2, 3))
 
 
+def features_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Features `[B, F]` of images `[B, C, H, W]` (see `features_and_logits`)."""
+    known: Any = network
+    if _has_two_parts(network):
+        features: Tensor = known.features(images)
+    else:
+        features = known.forward_head(known.forward_features(images), pre_logits=True)
+    return features
+
+
+def head_of(network: nn.Module, features: Tensor) -> Tensor:
+    """Logits `[B, K]` of features `[B, F]` (see `features_and_logits`)."""
+    known: Any = network
+    logits: Tensor
+    logits = (known.head if _has_two_parts(network) else known.get_classifier())(features)
+    return logits
+
+
 def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
     """Features `[B, F]` and logits `[B, K]` of images `[B, C, H, W]` in one forward.
 
@@ -24,13 +42,20 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
     Raises:
         InputError: the network has neither.
     """
-    known: Any = network
+    features = features_of(network, images)
+    return features, head_of(network, features)
+
+
+def _has_two_parts(network: nn.Module) -> bool:
+    """Whether it has `features` and `head`; if not, it is one of timm's.
+
+    Raises:
+        InputError: it is neither.
+    """
     if hasattr(network, "features") and hasattr(network, "head"):
-        features = known.features(images)
-        return features, known.head(features)
+        return True
     if hasattr(network, "forward_head") and hasattr(network, "get_classifier"):
-        features = known.forward_head(known.forward_features(images), pre_logits=True)
-        return features, known.get_classifier()(features)
+        return False
     raise InputError(
         f"network._target_: {type(network).__name__} has no features and head, which this method "
         "needs (see pmnar.networks.features)"

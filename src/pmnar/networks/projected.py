@@ -1,4 +1,4 @@
-"""A network with a projection of its features beside the head, for contrastive losses."""
+"""A projection of a network's features, beside the head: what contrastive losses compare."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmnar.networks.features import feature_size, features_and_logits
+from pmnar.networks.features import feature_size, features_of
 
 
 class ProjectedNetwork(nn.Module):
-    """A network, and a linear layer from its features to points on a sphere.
+    """A network, and a linear layer, with BatchNorm or without, from its features to a sphere.
+
+    The projection is in two steps, so that the second may see the features of the whole batch.
 
     Args:
         network: one that tells its features (see `features_and_logits`).
-        size: P, of the projection.
+        size: P, the projection's.
+        norm: whether BatchNorm follows the layer.
 
     Raises:
         InputError: the network does not tell its features.
     """
 
-    def __init__(self, network: nn.Module, size: int) -> None:
+    def __init__(self, network: nn.Module, size: int, norm: bool = False) -> None:
         super().__init__()
         self.network, self.feature_size = network, feature_size(network)
         kind = next(network.parameters()).dtype
         self.projection = nn.Linear(self.feature_size, size, dtype=kind)
+        self.norm = nn.BatchNorm1d(size, dtype=kind) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]` → logits `[B, K]`, of which the projection is no part."""
@@ -33,7 +37,7 @@ class ProjectedNetwork(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]` → the network's features `[B, feature_size]`."""
-        return features_and_logits(self.network, x)[0]
+        return features_of(self.network, x)
 
     @property
     def head(self) -> nn.Module:
@@ -41,13 +45,23 @@ class ProjectedNetwork(nn.Module):
         classifier = getattr(self.network, "get_classifier", None)
         return classifier() if classifier else self.network.head  # type: ignore[return-value]
 
+    def projected(self, x: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` → projections `[B, P]`, as yet of any length."""
+        rows: Tensor = self.projection(self.features(x))
+        return rows
+
+    def on_sphere(self, rows: Tensor) -> Tensor:
+        """A batch's projections `[B, P]`, normalised by the batch if at all, then to length 1."""
+        return F.normalize(self.norm(rows), dim=-1)
+
     def project(self, features: Tensor) -> Tensor:
         """Features `[B, feature_size]` → projections of length 1, `[B, P]`."""
-        return F.normalize(self.projection(features), dim=-1)
+        return self.on_sphere(self.projection(features))
 
     def idle(self) -> Tensor:
         """0, with a gradient of 0 for the projection: for a step that makes no use of it."""
-        return torch.stack([0 * each.sum() for each in self.projection.parameters()]).sum()
+        parameters = [*self.projection.parameters(), *self.norm.parameters()]
+        return torch.stack([0 * each.sum() for each in parameters]).sum()
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,8 @@ class Projected:
     """Puts a projection of a size beside a network's head: for `Setting.with_network`."""
 
     size: int
+    norm: bool = False
 
     def __call__(self, network: nn.Module) -> nn.Module:
         """The network with the projection."""
-        return ProjectedNetwork(network, self.size)
+        return ProjectedNetwork(network, self.size, self.norm)

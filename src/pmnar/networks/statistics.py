@@ -1,4 +1,4 @@
-"""BatchNorm's running statistics, kept from some of what a network sees in training."""
+"""Networks for a while in eval mode, or with BatchNorm's running statistics as they are."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +21,15 @@ def untracked(networks: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.track_running_stats = True
+
+
+@contextmanager
+def evaluating(networks: nn.Module) -> Iterator[None]:
+    """While it lasts, all is in eval mode; then each layer in the mode that it was in before."""
+    modes = [(module, module.training) for module in networks.modules()]
+    networks.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:  # one by one: a layer may be frozen on purpose
+            module.training = mode

@@ -71,9 +71,9 @@ def choose_share(labels: IntArray, num_classes: int, rate: float, seed: int) -> 
     order = np.lexsort((keys, labels))
     counts = np.bincount(labels, minlength=num_classes)
     rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    share = np.rint(rate * counts)
+    wanted = np.rint(rate * counts)
     mask = np.zeros(len(labels), np.bool_)
-    mask[order] = rank < share[labels[order]]
+    mask[order] = rank < wanted[labels[order]]
     return mask
 
 

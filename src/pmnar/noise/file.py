@@ -117,12 +117,12 @@ def _matched(stored: NoisyLabels, clean: CleanLabels, path: Path) -> NoisyLabels
     assert stored.fingerprint is not None
     assert clean.fingerprint is not None
     changes, rows = compare(stored.fingerprint, clean.fingerprint)
-    told = [change for change in changes if change.kind in ("missing", "renamed")]
+    mild = [change for change in changes if change.kind in ("missing", "renamed")]
     decoder = other_decoder(stored.decoder, clean.fingerprint.decoder)
-    _refuse([change for change in changes if change not in told], path, decoder)
-    if told:
+    _refuse([change for change in changes if change not in mild], path, decoder)
+    if mild:
         warnings.warn(
-            f"noise.path: the images have changed since {path} was made: {summary(told)}; every "
+            f"noise.path: the images have changed since {path} was made: {summary(mild)}; every "
             "image that is there has its own label",
             stacklevel=2,
         )

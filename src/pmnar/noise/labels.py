@@ -73,9 +73,9 @@ class NoisyLabels:
             return None
         return float(np.mean(self.given != self.true)) if len(self.given) else 0.0
 
-    def without(self, held: BoolArray) -> "NoisyLabels":
-        """The labels outside `held` bool `[N]`, with those inside kept apart as `held_out`."""
-        return replace(self.part(~held), held_out=self.part(held))
+    def without(self, held_out: BoolArray) -> "NoisyLabels":
+        """The labels outside `held_out` bool `[N]`, with those inside kept apart."""
+        return replace(self.part(~held_out), held_out=self.part(held_out))
 
     def part(self, chosen: BoolArray | IntArray) -> "NoisyLabels":
         """The labels where a bool `[N]` is true, or at int64 positions."""
@@ -138,8 +138,8 @@ class NoisyLabels:
             parts.append(f"actual unknown ({len(self.given):,} labels, as they are)")
         else:
             wrong = int(np.sum(self.given != self.true))
-            share = _percent(self.actual_rate)
-            parts.append(f"actual {share} ({wrong:,} of {len(self.given):,} labels)")
+            rate = _percent(self.actual_rate)
+            parts.append(f"actual {rate} ({wrong:,} of {len(self.given):,} labels)")
         return f"{self.name}: {', '.join(parts)}, seed {self.seed}"
 
     def save(self, path: str | Path) -> None:

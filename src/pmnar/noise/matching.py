@@ -59,12 +59,12 @@ def class_ids(
     Raises:
         InputError: neither a name nor a number in [0, K).
     """
-    places = {name: k for k, name in enumerate(names)}
+    positions = {name: k for k, name in enumerate(names)}
     text = {label for label in labels if isinstance(label, str)}
     numbers = {label: int(label) for label in text if label.isascii() and label.isdecimal()}
-    known = next((each for each in (places, numbers) if text <= each.keys()), None)
+    known = next((each for each in (positions, numbers) if text <= each.keys()), None)
     if known is None:
-        strange = text - (places if text & places.keys() else numbers).keys()
+        strange = text - (positions if text & positions.keys() else numbers).keys()
         position, label = next((i, x) for i, x in enumerate(labels) if x in strange)
         raise InputError(
             f"{what}: {label!r} at {position} is no class of this data set, which has "
@@ -75,16 +75,16 @@ def class_ids(
 
 
 def _by_index(index: Sequence[int], clean: CleanLabels, path: Path) -> IntArray:
-    places = {value: k for k, value in enumerate(index)}
-    if len(places) < len(index):
+    positions = {value: k for k, value in enumerate(index)}
+    if len(positions) < len(index):
         raise InputError(f"noise.path: {path} has an index more than once")
-    missing = [i for i in clean.index.tolist() if i not in places]
+    missing = [i for i in clean.index.tolist() if i not in positions]
     if missing:
         raise InputError(
             f"noise.path: {path} has no label for {len(missing)} of {len(clean.index)} training "
             f"images, such as that with index {missing[0]}"
         )
-    return np.array([places[i] for i in clean.index.tolist()], np.int64)
+    return np.array([positions[i] for i in clean.index.tolist()], np.int64)
 
 
 def _by_path(paths: Sequence[str], clean: CleanLabels, path: Path) -> IntArray:

@@ -66,7 +66,7 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Keep other processes from training in the same run folder; released by any end of this one.
 
     Raises:

@@ -69,7 +69,7 @@ class RankWatch(Callback):
 
 
 class Member(threading.Thread):
-    """One rank's share in the watch."""
+    """One rank's part in the watch."""
 
     def __init__(self, trainer: L.Trainer, store: dist.TCPStore, advice: str) -> None:
         super().__init__(daemon=True, name="rank-watch")

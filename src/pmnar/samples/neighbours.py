@@ -2,11 +2,19 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pmnar.samples.targets import one_hot
 
 BLOCK = 2**24
 """Numbers that are worked on at a time: similarities, and votes."""
+LEAST, SHARE = 10, 250
+"""A sample asks one in 250 of all, 200 of 50,000 as SSR does, and at least 10."""
+
+
+def neighbours_asked(size: int) -> int:
+    """How many neighbours of `size` samples each asks, itself among them."""
+    return min(max(LEAST, size // SHARE), size)
 
 
 def nearest(features: Tensor, count: int) -> Tensor:
@@ -36,6 +44,29 @@ def votes(labels: Tensor, neighbours: Tensor, num_classes: int) -> Tensor:
     count = neighbours.shape[1]
     blocks = torch.split(neighbours, max(BLOCK // (count * num_classes), 1))
     return torch.cat([one_hot(labels[rows.long()], num_classes).mean(1) for rows in blocks])
+
+
+@torch.no_grad()
+def balanced_votes(features: Tensor, labels: Tensor, num_classes: int, count: int) -> Tensor:
+    """What each sample's nearest neighbours, itself among them, say of its label.
+
+    A class's votes count by how few samples it has, so that a large one wins no vote by its size
+    (SSR, Feng et al., BMVC 2022, which asks for the labels that its network has put in place).
+
+    Args:
+        features: `[N, F]`, in no need of a norm.
+        labels: int64 `[N]`.
+        num_classes: K.
+        count: neighbours asked, in [1, N].
+
+    Returns:
+        Shares of the votes, float32 `[N, K]`, rows sum to 1.
+    """
+    others = nearest(F.normalize(features.float(), dim=-1), count - 1)
+    counted = one_hot(labels, num_classes)
+    sizes = counted.sum(0)
+    counted = (counted + (count - 1) * votes(labels, others, num_classes)) / sizes.clamp_min(1)
+    return counted / counted.sum(-1, keepdim=True)
 
 
 def agreed(votes: Tensor, labels: Tensor) -> Tensor:

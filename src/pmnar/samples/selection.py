@@ -1,11 +1,13 @@
-"""Which samples of a batch are trained on."""
+"""Which samples are trained on, of a batch or of all."""
+
+from math import ceil
 
 import torch
 from torch import Tensor
 
 
 @torch.no_grad()
-def small_loss(losses: Tensor, keep: float, among: Tensor | None = None) -> Tensor:
+def small_loss(losses: Tensor, keep: float | Tensor, among: Tensor | None = None) -> Tensor:
     """Factors that leave the share `keep` of smallest losses (Co-teaching, Algorithm 1).
 
     Of M candidates `int(keep · M)`, at least one, stay. Their factor is `B / kept`, that of the
@@ -15,7 +17,7 @@ def small_loss(losses: Tensor, keep: float, among: Tensor | None = None) -> Tens
 
     Args:
         losses: one a sample of the whole batch, over all ranks, `[B]`.
-        keep: in [0, 1].
+        keep: in [0, 1]; a tensor is float64 `[]`.
         among: the candidates, bool `[B]`; None: all.
 
     Returns:
@@ -28,3 +30,38 @@ def small_loss(losses: Tensor, keep: float, among: Tensor | None = None) -> Tens
     ranks = losses.masked_fill(~candidates, torch.inf).argsort(stable=True).argsort()
     chosen = candidates & (ranks < kept)
     return chosen * (len(losses) / kept.clamp_min(1)).to(losses.dtype)
+
+
+def most_likely(scores: Tensor, threshold: float, fewest: int) -> Tensor:
+    """The samples whose score is over a threshold, or so many of the highest: bool `[N]`.
+
+    Of equal scores the first count as higher.
+    """
+    ranks = scores.argsort(descending=True, stable=True).argsort()
+    return (scores > threshold) | (ranks < fewest)
+
+
+def same_number_of_each_class(
+    scores: Tensor, labels: Tensor, share: float, num_classes: int, fewest: int
+) -> Tensor:
+    """Of every class the `int(share · N / K)` lowest scores: bool `[N]`.
+
+    That is UNICON's uniform selection. A class that has no more has all of its samples chosen; of
+    equal scores the first.
+
+    Args:
+        scores: `[N]`.
+        labels: int64 `[N]`, in [0, K).
+        share: of all samples, in (0, 1].
+        num_classes: K.
+        fewest: how many there are to be of all classes together, at least 1.
+    """
+    number = max(int(share * len(scores) / num_classes), ceil(fewest / num_classes))
+    by_score = scores.argsort(stable=True)
+    by_class = by_score[labels[by_score].argsort(stable=True)]
+    counts = torch.bincount(labels, minlength=num_classes)
+    firsts = (counts.cumsum(0) - counts)[labels[by_class]]
+    within = torch.arange(len(scores), device=scores.device) - firsts
+    chosen = torch.empty_like(labels, dtype=torch.bool)
+    chosen[by_class] = within < number
+    return chosen

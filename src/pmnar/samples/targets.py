@@ -13,10 +13,21 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return F.one_hot(labels, num_classes).to(torch.float32)
 
 
+def probabilities(logits: Tensor) -> Tensor:
+    """Probabilities of logits `[B, K]`, at least float32."""
+    raised = logits if logits.dtype == torch.float64 else logits.float()
+    return raised.softmax(-1)
+
+
 def clipped(logits: Tensor) -> Tensor:
     """Probabilities of logits `[B, K]` in [1e-4, 1 − 1e-4], at least float32; not normalised."""
-    raised = logits if logits.dtype == torch.float64 else logits.float()
-    return raised.softmax(-1).clamp(LEAST, 1 - LEAST)
+    return probabilities(logits).clamp(LEAST, 1 - LEAST)
+
+
+def sharpened(distribution: Tensor, temperature: float) -> Tensor:
+    """`p^(1/T)`, normalised (MixMatch, Eq. 7), of p `[B, K]`; T over 0, 1 leaves it as it is."""
+    tiny = torch.finfo(distribution.dtype).tiny
+    return (distribution.clamp_min(tiny).log() / temperature).softmax(-1)
 
 
 def balanced(labels: Tensor, num_classes: int, among: Tensor | None = None) -> Tensor:

@@ -19,7 +19,7 @@ MANNER = (
     *("trainer.enable_progress_bar", "trainer.strategy"),
 )
 """Keys that say how a run is done, and change none of its results."""
-IRRELEVANT = (*MANNER, "runs_dir", "resume", "skip_done", "compare", "objective")
+IRRELEVANT = (*MANNER, "data_dir", "runs_dir", "resume", "skip_done", "compare", "objective")
 """Keys that may differ between two runs with the same results."""
 # Ten times faster, where PyYAML was built with it.
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

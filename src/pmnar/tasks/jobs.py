@@ -31,9 +31,9 @@ from pmnar.tasks.places import LABELS, check_paths, read_summary
 from pmnar.tasks.resume import Resumed, resume
 from pmnar.tasks.sweep import (
     check_objective,
-    figures,
     objective_value,
     recorded,
+    result_of,
     started_as_ranks,
 )
 from pmnar.tasks.train import Summary, load_data, train
@@ -61,7 +61,7 @@ def train_job(cfg: DictConfig) -> float | None:
         spawn_ranks(cfg)
         summary, skipped = _train(cfg)
         if summary:
-            record |= {"skipped": skipped, **figures(summary)}
+            record |= {"skipped": skipped, **result_of(summary)}
         record["objective"] = objective_value(cfg.objective, summary)
     objective: float | None = record.get("objective")
     return objective
@@ -118,18 +118,18 @@ def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             spawn_ranks(run.config)
         return Outcome(_go_on(run))
-    place = run_of_this_job(cfg)
-    if place is None and cfg.skip_done:
-        place = earlier_run(cfg)
-    if place is None:
+    earlier = run_of_this_job(cfg)
+    if earlier is None and cfg.skip_done:
+        earlier = earlier_run(cfg)
+    if earlier is None:
         return Outcome(train(cfg))
-    if is_finished(place, cfg):
+    if is_finished(earlier, cfg):
         if not is_first_process():
             return Outcome({}, skipped=True)
-        check_same_data(place, cfg)
-        say(f"skipped: {place} has it")
-        return Outcome(read_summary(place), skipped=True)
-    run = resume(place, [])
+        check_same_data(earlier, cfg)
+        say(f"skipped: {earlier} has it")
+        return Outcome(read_summary(earlier), skipped=True)
+    run = resume(earlier, [])
     in_manner_of(cfg, run.config)
     return Outcome(_go_on(run))
 
@@ -175,7 +175,7 @@ def _other_method(name: str, overrides: list[str]) -> DictConfig:
 
 
 def evaluate_job(cfg: DictConfig) -> None:
-    """Evaluate a run, and print the figures as JSON."""
+    """Evaluate a run, and print the result as JSON."""
     from pmnar.tasks.evaluate import evaluate  # training needs none of it
 
     with one_line_errors("evaluate"):

@@ -110,15 +110,16 @@ def _by_number(path: Path) -> tuple[int, str]:
     return len(path.name), path.name
 
 
-def move_data(config: DictConfig, old: str, new: str) -> None:
+def move_data(config: DictConfig, old: str | None, new: str) -> None:
     """Point the data set and what the noise reads, below `old`, to the same places below `new`.
 
-    A data set that is not below `old`, or of which nothing is at that place, is what `new` means.
+    A data set that is not below `old`, if there is one, or of which nothing is at that place, is
+    what `new` means.
     """
     for node in (config.dataset.source, config.noise):
         for key in MOVING & node.keys():
             value = node[key]
-            if isinstance(value, str) and Path(value).is_relative_to(old):
+            if old and isinstance(value, str) and Path(value).is_relative_to(old):
                 node[key] = str(Path(new) / Path(value).relative_to(old))
     source, new_place = config.dataset.source, Path(new).expanduser()
     if "data_dir" in source:

@@ -149,7 +149,7 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
         known = nearest(key, dotted_keys(OmegaConf.to_container(config)))
         raise InputError(f"{key} is not in the configuration of {folder}; {known}")
     if key == "data_dir":
-        move_data(config, str(old), str(value))
+        move_data(config, old, str(value))
     check_epochs(config, key, value)
     OmegaConf.update(config, key, value, force_add=True)
     return [f"{key}: {old} → {value}"]

@@ -86,7 +86,7 @@ def _write(folder: Path, record: Record) -> None:
         write_text(jobs / f"{record['job']}.json", json.dumps(record, indent=2) + "\n")
 
 
-def figures(summary: Mapping[str, Any]) -> Record:
+def result_of(summary: Mapping[str, Any]) -> Record:
     """What a sweep keeps of a `summary.json`; accuracies are called as in `metrics.csv`."""
     found: Record = {"run": summary["run"], "seconds": summary["seconds"]["total"]}
     for name, outputs in summary.items():
@@ -200,7 +200,7 @@ def check_objective(cfg: DictConfig) -> None:
     """Raise `InputError` where an objective looks at true labels, or cannot be in the summary."""
     if cfg.objective is None:
         return
-    path, share = str(cfg.objective), cfg.data.noisy_validation
+    path, held_out = str(cfg.objective), cfg.data.noisy_validation
     head = path.split(".")[0]
     if head != NOISY and head.split("_")[0] in ("accuracy", "recall", "detection", "noise"):
         raise InputError(
@@ -209,8 +209,8 @@ def check_objective(cfg: DictConfig) -> None:
         )
     if head != NOISY:
         return
-    if share == 0:
-        raise InputError(f"objective={path} needs data.noisy_validation in (0, 1), got {share}")
+    if held_out == 0:
+        raise InputError(f"objective={path} needs data.noisy_validation in (0, 1), got {held_out}")
     outputs = ("first",) if cfg.method.networks == 1 else ("first", "second", "ensemble")
     known = [f"{NOISY}.{output}.{kind}" for output in outputs for kind in ACCURACIES]
     if path not in known:

@@ -23,7 +23,7 @@ from pmnar.names import CLEAN, HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
-from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, held, is_first_process, make_run_folder
+from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, is_first_process, locked, make_run_folder
 from pmnar.tasks.build import build_datamodule, build_method
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.command import plain
@@ -84,7 +84,7 @@ def train(
     folder = folder or make_run_folder(
         Path(cfg.runs_dir), cfg.dataset.name, data.labels.name, cfg.method.name
     )
-    with held(folder):
+    with locked(folder):
         prepare_folder(cfg, data, folder, checkpoint, epochs)
         announce(cfg, data, method, folder, said)
         fit_run(cfg, compute, data, method, folder, checkpoint)
@@ -272,7 +272,7 @@ def draw(folder: Path, data: NoisyDataModule) -> None:
     """Write the figures and the report of a finished run."""
     from pmnar.figures import write_figures, write_report
 
-    images, places = data.splits["train"].images, torch.from_numpy(data.labels.index)
+    images, positions = data.splits["train"].images, torch.from_numpy(data.labels.index)
     # The table's index is the place in the official training set, of which this may be a part.
-    write_figures(folder, lambda index: images[torch.searchsorted(places, torch.tensor(index))])
+    write_figures(folder, lambda index: images[torch.searchsorted(positions, torch.tensor(index))])
     write_report(folder)

@@ -64,7 +64,8 @@ def test_recipe_is_consistent(name: str) -> None:
     assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
     assert config["views"]["padding"] < config["image_shape"][1]
     assert config["defaults"][0] == "_base"
-    chosen = {key: name for entry in config["defaults"][1:] for key, name in entry.items()}
+    given = [entry for entry in config["defaults"] if isinstance(entry, dict)]
+    chosen = {key: name for entry in given for key, name in entry.items()}
     assert "override /network@_global_.network" in chosen
     for key, name in chosen.items():
         group = key.rsplit(".", 1)[-1]

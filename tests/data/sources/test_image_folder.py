@@ -84,7 +84,7 @@ def test_every_kind_of_image_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"dataset.source.data_dir: there is no folder .*absent"):
+    with pytest.raises(InputError, match=r"^data_dir: there is no folder .*absent"):
         ImageFolder(tmp_path / "absent").prepare()
 
 

@@ -58,7 +58,7 @@ def test_incomplete_imagenet_is_refused(folder: Path, tmp_path: Path) -> None:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train_filelist_google.txt is missing: dataset.source"):
+    with pytest.raises(InputError, match=r"train_filelist_google.txt is missing: data_dir must"):
         MiniWebVision(tmp_path).prepare()
 
 

@@ -53,7 +53,7 @@ def test_skips_unreadable_images_where_asked(folder: Path) -> None:
 
 
 def test_another_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"wnids.txt is missing: dataset.source.data_dir must be"):
+    with pytest.raises(InputError, match=r"wnids.txt is missing: data_dir must be where"):
         TinyImageNet(tmp_path / "absent").prepare()
 
 

@@ -186,7 +186,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
                 key=lambda entry: entry.name,
             )
     except OSError as error:
-        reason = f"{folder} cannot be read ({error.strerror}): dataset.source.data_dir"
+        reason = f"{folder} cannot be read ({error.strerror}): data_dir"
         raise InputError(reason) from None
 
 

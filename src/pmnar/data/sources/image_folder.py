@@ -44,7 +44,7 @@ class ImageFolder:
     any name; what is left out is told. Classes are ordered by name.
 
     Args:
-        data_dir: the folder.
+        data_dir: the folder; there is none by default, and None is refused.
         image_size: images are stretched to this square.
         channels: 1 (gray) or 3 (RGB); `Decoder` says how other kinds of image are converted.
         test_fraction: share of each class that becomes the test split, where there is no folder
@@ -61,7 +61,7 @@ class ImageFolder:
 
     def __init__(
         self,
-        data_dir: str | Path,
+        data_dir: str | Path | None,
         image_size: int = 32,
         channels: int = 3,
         test_fraction: float = 0.2,
@@ -71,6 +71,8 @@ class ImageFolder:
         layout: Form = "auto",
         gray_bits: int = 16,
     ) -> None:
+        if data_dir is None:
+            raise InputError(f"{KEY} must be the folder of the images: {KEY}=my_images")
         check_split(test_fraction, split_seed)
         if not isinstance(labels_are_true, bool):
             raise InputError(
@@ -83,7 +85,7 @@ class ImageFolder:
         self.on_error = on_error
         self.labels_are_true = labels_are_true
         self.layout: Form = layout
-        self._told = False  # a Trainer has the source prepared again
+        self._has_warned = False  # a Trainer has the source prepared again
 
     def prepare(self) -> None:
         """Decode the folder into its cache; tell what is left out.
@@ -93,9 +95,9 @@ class ImageFolder:
                 class, a test class that training lacks, or an unreadable image.
         """
         contents = self._contents()
-        for notice in () if self._told else contents.notices:
+        for notice in () if self._has_warned else contents.notices:
             warnings.warn(notice, stacklevel=2)
-        self._told = True
+        self._has_warned = True
         for images in contents.splits.values():
             images.store()
 

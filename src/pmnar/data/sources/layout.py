@@ -18,7 +18,7 @@ SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 SUFFIX = re.compile(r"[ _-]?(set|data|images)$")
 """What may follow such a name: training_set, test-data."""
 
-KEY = "dataset.source.data_dir"
+KEY = "data_dir"
 SHOWN = 8
 
 

@@ -36,7 +36,7 @@ def make_listing(root: Path, files: list[tuple[str, int]]) -> Listing:
     return Listing(root, tuple(path for path, _ in files), labels)
 
 
-def read_lines(path: Path, layout: str, key: str = "dataset.source.data_dir") -> list[str]:
+def read_lines(path: Path, layout: str, key: str = "data_dir") -> list[str]:
     """The lines of a text file that are not blank.
 
     Args:

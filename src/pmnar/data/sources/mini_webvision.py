@@ -11,7 +11,9 @@ from pmnar.data.sources.listing import Listing, make_listing, read_lines, short_
 from pmnar.errors import InputError
 
 NUM_CLASSES = 50
-LAYOUT = "the official WebVision 1.0 folder with info/, google/ and val_images_256/"
+LAYOUT = (
+    "where webvision/ is, the official WebVision 1.0 folder with info/, google/, val_images_256/"
+)
 IMAGENET_KEY = "dataset.source.imagenet_dir"
 IMAGENET_LAYOUT = (
     "the ILSVRC2012 folder, with val/<wnid>/ folders, or a flat val/ beside LOC_val_solution.csv"

@@ -9,9 +9,7 @@ from pmnar.data.sources.finding import image_files
 from pmnar.data.sources.listing import Listing, make_listing, read_lines, short_names
 from pmnar.errors import InputError
 
-LAYOUT = (
-    "the official folder tiny-imagenet-200 (from http://cs231n.stanford.edu/tiny-imagenet-200.zip)"
-)
+LAYOUT = "where the folder tiny-imagenet-200 of http://cs231n.stanford.edu/tiny-imagenet-200.zip is"
 
 
 class TinyImageNet:
@@ -73,9 +71,7 @@ class TinyImageNet:
             folder = self.data_dir / "train" / wnid / "images"
             names = image_files(folder)
             if not names:
-                raise InputError(
-                    f"{folder} holds no image: dataset.source.data_dir must be {LAYOUT}"
-                )
+                raise InputError(f"{folder} holds no image: data_dir must be {LAYOUT}")
             files += [(f"train/{wnid}/images/{name}", label) for name in names]
         return make_listing(self.data_dir, files)
 

@@ -1,0 +1,33 @@
+"""Contrastive losses against plain loops over anchors."""
+
+from math import exp, log
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from pmnar.contrastive import nt_xent
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.5])
+def test_each_view_is_told_from_all_others(temperature: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, right = normalize(torch.randn(2, 7, 5, dtype=torch.float64, generator=generator), dim=-1)
+    points = [*left.tolist(), *right.tolist()]
+    loss = []
+    for i, anchor in enumerate(points):
+        alike = [sum(a * b for a, b in zip(anchor, p, strict=True)) / temperature for p in points]
+        others = sum(exp(each) for j, each in enumerate(alike) if j != i)
+        loss.append(log(others) - alike[(i + 7) % 14])
+    expected = torch.tensor([(loss[i] + loss[i + 7]) / 2 for i in range(7)], dtype=torch.float64)
+    torch.testing.assert_close(nt_xent(left, right, temperature), expected)
+
+
+def test_it_is_finite_at_its_bounds_and_in_half_precision() -> None:
+    same = torch.ones(4, 1, requires_grad=True)
+    for left, right in ((same, same), (same, -same)):
+        loss = nt_xent(left, right, 0.01)
+        assert loss.isfinite().all()
+        assert torch.autograd.grad(loss.sum(), same)[0].isfinite().all()
+    torch.testing.assert_close(nt_xent(same, same, 0.1), torch.full((4,), log(7)))
+    assert nt_xent(same.bfloat16(), same.bfloat16(), 0.1).dtype == torch.float32
