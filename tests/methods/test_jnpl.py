@@ -127,7 +127,8 @@ class Reference:
             for i, row in zip(samples, p, strict=True)
             if self.mean(i)[y := self.labels[i]] >= self.settings["cut"]
         ]
-        return torch.stack([w * v for w, v in found]).sum() / sum(w for w, _ in found)
+        mean: Tensor = torch.stack([w * v for w, v in found]).sum() / sum(w for w, _ in found)
+        return mean
 
     def joint(self, samples: list[int], p: list[Tensor], share: Any) -> Tensor:
         total = torch.zeros((), dtype=torch.float64)
@@ -152,7 +153,8 @@ class Reference:
                 kept += 1
         over = len(samples) if self.settings["positive_mean"] == "batch" else max(kept, 1)
         self.kept = kept
-        return total / len(samples) + self.settings["positive_strength"] * positive / over
+        found: Tensor = self.settings["positive_strength"] * positive / over
+        return total / len(samples) + found
 
     def taught(self, samples: list[int], p: list[Tensor], share: Any) -> Tensor:
         assert set(samples) <= set(self.trusted)
@@ -160,7 +162,8 @@ class Reference:
         rows = [
             -w * row[self.labels[i]].log() for w, i, row in zip(weights, samples, p, strict=True)
         ]
-        return torch.stack(rows).sum() / sum(weights)
+        mean: Tensor = torch.stack(rows).sum() / sum(weights)
+        return mean
 
     @torch.no_grad()
     def said(self) -> Tensor:
