@@ -31,3 +31,12 @@ def test_it_is_finite_at_its_bounds_and_in_half_precision() -> None:
         assert torch.autograd.grad(loss.sum(), same)[0].isfinite().all()
     torch.testing.assert_close(nt_xent(same, same, 0.1), torch.full((4,), log(7)))
     assert nt_xent(same.bfloat16(), same.bfloat16(), 0.1).dtype == torch.float32
+
+
+def test_autocast_does_not_halve_what_is_compared() -> None:
+    generator = torch.Generator().manual_seed(7)
+    left, right = (torch.randn(6, 8, generator=generator) for _ in range(2))
+    left, right = left / left.norm(dim=1, keepdim=True), right / right.norm(dim=1, keepdim=True)
+    expected = nt_xent(left, right, 0.05)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(nt_xent(left, right, 0.05), expected)

@@ -29,8 +29,7 @@ def interpolated_supervised(
         weight: w in [0, 1], `[A]`.
         temperature: τ, over 0.
     """
-    anchors = anchors if anchors.dtype == torch.float64 else anchors.float()
-    similar = anchors @ others.to(anchors.dtype).T / temperature
+    similar = similarities(anchors, others, temperature)
     compared = (labels_of_others >= 0) & ~itself
     log_share = similar.masked_fill(~compared, -torch.inf).log_softmax(-1)
 
@@ -39,7 +38,7 @@ def interpolated_supervised(
         return log_share.masked_fill(~positive, 0).sum(-1) / positive.sum(-1).clamp_min(1)
 
     first, second = map(mean_over, labels)
-    weight = weight.to(anchors.dtype)
+    weight = weight.to(similar.dtype)
     return -(weight * first + (1 - weight) * second)
 
 
@@ -56,9 +55,15 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float) -> Tensor:
     """
     size = len(left)
     features = torch.cat([left, right])
-    features = features if features.dtype == torch.float64 else features.float()
-    similar = features @ features.T / temperature
+    similar = similarities(features, features, temperature)
     itself = torch.eye(2 * size, dtype=torch.bool, device=features.device)
     log_share = similar.masked_fill(itself, -torch.inf).log_softmax(-1)
     of_views = -torch.cat([log_share.diagonal(size), log_share.diagonal(-size)])
     return of_views.reshape(2, size).mean(0)
+
+
+def similarities(left: Tensor, right: Tensor, temperature: float) -> Tensor:
+    """`⟨left, right⟩ / τ`, `[A, C]`, at least float32, also where autocast would halve it."""
+    kind = torch.promote_types(left.dtype, torch.float32)
+    with torch.autocast(left.device.type, enabled=False):
+        return left.to(kind) @ right.to(kind).T / temperature

@@ -23,6 +23,7 @@ from toy import (
 
 from pmnar.networks import SmallCNN
 from pmnar.samples.neighbours import balanced_votes
+from pmnar.samples.reweighting import relative_weights
 
 # -- weights --------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from pmnar.errors import InputError
 from pmnar.methods.base import NoisyLabelMethod
@@ -62,6 +63,10 @@ class StagedMethod(NoisyLabelMethod):
         assert isinstance(optimizer, LightningOptimizer)
         for group in optimizer.param_groups:
             group["lr"] *= factor
+        scheduler = self.lr_schedulers()
+        assert isinstance(scheduler, LRScheduler)
+        # Of which schedules in closed form take every further rate.
+        scheduler.base_lrs = [rate * factor for rate in scheduler.base_lrs]
 
     def advice(self, epochs: int) -> str | None:
         """What a run of so many epochs does not come to."""

@@ -24,7 +24,7 @@ def nearest(features: Tensor, count: int) -> Tensor:
         features: of length 1, `[N, F]`.
         count: how many, at least 1.
     """
-    size = len(features)
+    size, features = len(features), features.float()  # half precision would confuse neighbours
     found = []
     for rows in torch.split(torch.arange(size, device=features.device), max(BLOCK // size, 1)):
         similar = features[rows] @ features.T
