@@ -51,9 +51,14 @@ class Tiny(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.head = nn.Linear(width, num_classes)
+        self.head, self.feature_size = nn.Linear(width, num_classes), width
+
+    def features(self, x: Tensor) -> Tensor:
+        """Images `[B, C, H, W]` → features `[B, feature_size]`."""
+        features: Tensor = self.norm(self.conv(x)).relu().mean((2, 3))
+        return features
 
     def forward(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]` → logits `[B, K]`."""
-        logits: Tensor = self.head(self.norm(self.conv(x)).relu().mean((2, 3)))
+        logits: Tensor = self.head(self.features(x))
         return logits

@@ -27,7 +27,7 @@ STAGES = {
     "cut": 0.02,
     "contrastive_epochs": 2,
     **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
-    "neighbours": 5,
+    "neighbours": 1,
 }
 """The same of methods in stages; what a toy's network says, too, is enough to trust samples."""
 

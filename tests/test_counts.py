@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from every import METHODS
+from every import METHODS, settings_of
 
 from benchmarks.counts import Passes, network_flops, on_meta, passes
 from benchmarks.meta import MetaEpoch
@@ -36,7 +36,9 @@ PASSES = {
 
 def tiny_on_meta(method: str, *overrides: str, classes: int = 10) -> MetaEpoch:
     """Two full batches and a smaller one, with a tiny network on images of CIFAR's shape."""
-    settings = ("optimizer.fused=false", "data.batch_size=8", f"method={method}")
+    settings = ["optimizer.fused=false", "data.batch_size=8", f"method={method}"]
+    if (own := "warmup_batch_size") in settings_of(method):
+        settings.append(f"method.{own}=null")  # the recipe's is larger than all images together
     images = {"samples": 20, "classes": classes}
     return MetaEpoch(configuration(*RESNET, *settings, *overrides, images=images, tiny=True))
 

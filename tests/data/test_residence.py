@@ -84,7 +84,7 @@ def test_on_a_cpu_the_images_are_in_memory_once() -> None:
     data = make_data(resident="device")
     before = data.splits["train"].images.clone()
     next(iter(data.ordered_batches(CPU)))
-    (held,) = data.images._held.values()
+    (held,) = data.images._resident.values()
     images = data.splits["train"].images
     assert torch.equal(images, before)
     assert images.untyped_storage().data_ptr() == held.padded.untyped_storage().data_ptr()

@@ -37,7 +37,7 @@ class Images:
     ) -> None:
         self.splits, self.resident, self.num_workers = splits, resident, num_workers
         self.border, self.device_and_sharers = border, device_and_sharers
-        self._held: dict[tuple[str, torch.device], ResidentImages] = {}
+        self._resident: dict[tuple[str, torch.device], ResidentImages] = {}
         self._places: dict[str, str] = {}
 
     def place(self, split: str = TRAIN) -> str:
@@ -88,12 +88,12 @@ class Images:
     def hold(self, split: str, device: torch.device) -> ResidentImages:
         """A split's images on the device, put there the first time."""
         key = split, device
-        if key not in self._held:
-            held = self.splits[split]
-            self._held[key] = ResidentImages(held.images, self.border(split), device)
+        if key not in self._resident:
+            on_host = self.splits[split]
+            self._resident[key] = ResidentImages(on_host.images, self.border(split), device)
             if device.type == "cpu":  # in memory once
-                self.splits[split] = replace(held, images=self._held[key].images)
-        return self._held[key]
+                self.splits[split] = replace(on_host, images=self._resident[key].images)
+        return self._resident[key]
 
 
 class Gather(Dataset[Request]):

@@ -145,13 +145,13 @@ class NoisyDataModule(L.LightningDataModule):
         clean = choose_clean(true, self.clean, ~noisy, self.clean_seed)
         check_batch_size(self.batch_size, int((~noisy & ~clean).sum()))
         if noisy.any():
-            self.splits[HELD_OUT] = take(given, _places(noisy))
+            self.splits[HELD_OUT] = take(given, _positions(noisy))
         if true is not None and clean.any():
             correct = Split(given.images, torch.from_numpy(true), given.paths)
-            self.splits[CLEAN] = take(correct, _places(clean))
-        if (held := noisy | clean).any():
-            self.labels = self.labels.without(held)
-            self.splits[TRAIN] = take(given, _places(~held))
+            self.splits[CLEAN] = take(correct, _positions(clean))
+        if (held_out := noisy | clean).any():
+            self.labels = self.labels.without(held_out)
+            self.splits[TRAIN] = take(given, _positions(~held_out))
 
     def _inject(self, data: ImageData, train: Split, index: Tensor) -> NoisyLabels:
         clean = CleanLabels(
@@ -263,7 +263,7 @@ class NoisyDataModule(L.LightningDataModule):
         return int(progress.processed)
 
 
-def _places(chosen: BoolArray) -> Tensor:
+def _positions(chosen: BoolArray) -> Tensor:
     """Where a bool `[N]` is true, int64."""
     return torch.from_numpy(chosen).nonzero()[:, 0]
 

@@ -46,8 +46,8 @@ class Views:
             share: the part.
         """
         found = []
-        for place, name in enumerate(names):
-            repeat = names[:place].count(name)
+        for position, name in enumerate(names):
+            repeat = names[:position].count(name)
             if name == PLAIN:
                 found.append(self.plain(images, border))
             else:

@@ -189,8 +189,8 @@ class NoisyLabelMethod(NetworksModule):
         The one way into per-sample state during a step: all ranks write the whole global batch.
         """
         assert batch.share is not None
-        places = batch.share.whole(batch.indices)
-        buffer[places] = batch.share.whole(rows.detach()).to(buffer.dtype)
+        positions = batch.share.whole(batch.indices)
+        buffer[positions] = batch.share.whole(rows.detach()).to(buffer.dtype)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip each network's gradient on its own."""
@@ -281,8 +281,8 @@ class NoisyLabelMethod(NetworksModule):
         # The last step's loss was finite and its update may still have thrown the networks off.
         finite = torch.stack([p.isfinite().all() for p in self.networks.parameters()]).all()
         if step < float("inf") or not finite:
-            place = f"step {int(step)}" if step < float("inf") else "its last step"
-            raise NonFiniteLossError(self.diverged(place))
+            when = f"step {int(step)}" if step < float("inf") else "its last step"
+            raise NonFiniteLossError(self.diverged(when))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the checkpoint belongs to: data set, method, classes, configuration."""

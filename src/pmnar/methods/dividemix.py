@@ -5,8 +5,8 @@ It needs to know nothing of the noise; the strength λ_u that suits depends on i
 
 Departures from its public code, beside that of `SemiSupervised`: at least a batch of the likeliest
 samples is labelled, where the code stops at a division with none; confidence's penalty in the
-warm-up is a switch, not a matter of the noise's name. What the pages at hand do not settle is a
-switch too: `predict_by`.
+warm-up is a switch, not a matter of the noise's name. UNVERIFIED, and so a switch: whether a
+network predicts its own batches by their statistics (`predict_by`), as UNICON's code does.
 """
 
 from typing import Any

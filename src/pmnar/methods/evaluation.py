@@ -97,10 +97,10 @@ class NetworksModule(L.LightningModule):
             average_batch_norm(self)
             self.statistics_differ = False
 
-    def diverged(self, place: str) -> str:
+    def diverged(self, when: str) -> str:
         """What to say of a loss that is not finite, and what to do about it."""
         return (
-            f"the loss is not finite at epoch {self.current_epoch + 1}, {place}; "
+            f"the loss is not finite at epoch {self.current_epoch + 1}, {when}; "
             "lower optimizer.lr, or set method.gradient_clip"
         )
 

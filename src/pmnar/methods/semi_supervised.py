@@ -46,9 +46,9 @@ class SemiSupervised(NoisyLabelMethod):
         temperature: of sharpening, over 0.
         strength: λ_u of the loss without labels, at least 0.
         ramp_epochs: over which it rises from 0 after the warm-up; 0: none.
-        predict_by: what a network's predictions on its own batches are normalised by: `running`
-            statistics, or the `batch`'s, which the running ones then follow. On the other
-            network's batches it is `running`.
+        predict_by: what a network's predictions on its own batches are normalised by: the
+            `batch`'s statistics, which the running ones then follow, as where it trains, or the
+            `running` ones. On the other network's batches it is `running`.
 
     Attributes:
         labelled: which samples network k is trained on with labels, bool `[2, N]`.
@@ -74,7 +74,7 @@ class SemiSupervised(NoisyLabelMethod):
         temperature: float = 0.5,
         strength: float = 25.0,
         ramp_epochs: int = 16,
-        predict_by: str = "running",
+        predict_by: str = "batch",
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2 for this method, got {networks}")
@@ -186,10 +186,10 @@ class SemiSupervised(NoisyLabelMethod):
         wanted = [target for each in targets for target in (each, each)]
         mixing, sizes = Mixing(shares, self.alpha, larger=True), [len(each) for each in wanted]
         [z] = self.networks.logits_of(name, (mixing(images),))
-        of_views = z.split(sizes)
+        of_views = torch.split(z, sizes)
         (z_l, *z_u), (t_l, *t_u) = (
             [torch.stack(pair) for pair in _pairs(rows)]
-            for rows in (of_views, mixing(wanted).split(sizes))
+            for rows in (of_views, torch.split(mixing(wanted), sizes))
         )
         found = {f"loss_{name}": shares[0].mean(soft_cross_entropy(z_l, t_l).mean(0))}
         if z_u:
@@ -238,13 +238,13 @@ class SemiSupervised(NoisyLabelMethod):
         Of the other's only where there are no labels; and not of those to `leave`.
         """
         others = [part for part in parts if part.startswith(UNLABELLED)]
-        asked = dict.fromkeys([*_own(name, parts), *others])
-        asked = {part: parts[part].views[:2] for part in asked if part not in leave}
+        wanted = dict.fromkeys([*_own(name, parts), *others])
+        asked = {part: parts[part].views[:2] for part in wanted if part not in leave}
         if not asked:
             return {}
         views = [view for pair in asked.values() for view in pair]
         [z] = self.networks.logits_of(name, (torch.cat(views),))
-        p = probabilities(z).split([len(view) for view in views])
+        p = torch.split(probabilities(z), [len(view) for view in views])
         return dict(zip(asked, (torch.stack(pair).mean(0) for pair in _pairs(p)), strict=True))
 
     def _said_in_training(self, name: str, parts: Parts) -> dict[str, Tensor]:

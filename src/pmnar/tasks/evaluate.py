@@ -9,10 +9,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pmnar.callbacks.classes_table import class_rows
+from pmnar.data import NoisyDataModule
 from pmnar.detection import detection_metrics, find_suspects
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
-from pmnar.names import suffixes
+from pmnar.names import TRAIN, suffixes
 from pmnar.noise.fingerprint import other_decoder
 from pmnar.runtime.checkpoint import check_images, check_labels, warn_of_test_images
 from pmnar.runtime.quiet import quieten
@@ -44,51 +45,68 @@ def evaluate(cfg: DictConfig) -> Result:
         of the first network, `detection`, `suspects`, `unsure`, `epochs`, `method` and `run`.
     """
     quieten()
-    if cfg.run is None:
-        newest = newest_run(Path("runs"))
-        such = f", such as the newest: {command('evaluate', run=newest)}" if newest else ""
-        raise InputError(f"run must name a run folder or a checkpoint: run=<run folder>{such}")
-    folder, path = locate(Path(cfg.run), "run")
-    path = path if cfg.checkpoint is None else Path(cfg.checkpoint)
+    folder, path = run_of(cfg)
     checkpoint = read_run_checkpoint(path, "evaluate", folder)
     config = run_config(saved_config(checkpoint), cfg, folder)
     check_belongs(config, path, folder)
     compute = parse_compute(config)
     set_up_process(compute.threads)
     data = load_data(config)
-    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), data.labels.decoder)
-    check_images(checkpoint, data.labels.digest, decoder)
-    warn_of_test_images(checkpoint, test_digests(data))
-    check_labels(checkpoint, data.splits["train"].labels)
+    check_data(checkpoint, data)
     method = build_method(config, data, compute, weights_follow=True)
     method.load_state_dict(checkpoint["state_dict"])
     trainer = build_trainer(config, compute, folder, [_Measure()])
     trainer.test(method, datamodule=data, verbose=False)
     if method.measurement is None:  # Lightning does nothing where there is nothing to test
         method.to(trainer.strategy.root_device)
-    measured, given = method.measure(), method.labels.cpu()
-    confidence, prediction = measured.confidence["first"].cpu(), measured.prediction["first"].cpu()
-    true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
-    threshold = config.detection.threshold
-    found = dict(method.record)
+    epochs = checkpoint["epoch"] + 1
+    about = {"method": config.method.name, "run": str(folder), "epochs": epochs}
+    return about | tested(method, data, epochs) | found(method, data, config.detection.threshold)
+
+
+def run_of(cfg: DictConfig) -> tuple[Path, Path]:
+    """The run folder that `cfg` names, and the checkpoint.
+
+    Raises:
+        InputError: it names none.
+    """
+    if cfg.run is None:
+        newest = newest_run(Path("runs"))
+        such = f", such as the newest: {command('evaluate', run=newest)}" if newest else ""
+        raise InputError(f"run must name a run folder or a checkpoint: run=<run folder>{such}")
+    folder, path = locate(Path(cfg.run), "run")
+    return folder, path if cfg.checkpoint is None else Path(cfg.checkpoint)
+
+
+def check_data(checkpoint: dict[str, Any], data: NoisyDataModule) -> None:
+    """Raise `InputError` unless images and labels are those that the checkpoint was made with."""
+    decoder = other_decoder(checkpoint["pmnar"].get("decoder"), data.labels.decoder)
+    check_images(checkpoint, data.labels.digest, decoder)
+    warn_of_test_images(checkpoint, test_digests(data))
+    check_labels(checkpoint, data.splits[TRAIN].labels)
+
+
+def tested(method: NoisyLabelMethod, data: NoisyDataModule, epochs: int) -> Result:
+    """Accuracy of each output on each test split, and the first network's recall of each class."""
+    rows = class_rows(epochs, method.by_class, data.class_names)
     return {
-        "method": config.method.name,
-        "run": str(folder),
-        "epochs": checkpoint["epoch"] + 1,
         **{
             f"accuracy{suffix}": {
-                name: found[f"accuracy_{name}{suffix}"] for name in method.output_names
+                name: method.record[f"accuracy_{name}{suffix}"] for name in method.output_names
             }
             for suffix in suffixes(data.test_names).values()
         },
-        "recall_per_class": {
-            row["name"]: row["recall"]
-            for row in class_rows(checkpoint["epoch"] + 1, method.by_class, data.class_names)
-            if "recall" in row
-        },
-        "detection": detection_metrics(confidence, given, true, threshold),
-        **find_suspects(confidence, given, prediction, threshold).counts,
+        "recall_per_class": {row["name"]: row["recall"] for row in rows if "recall" in row},
     }
+
+
+def found(method: NoisyLabelMethod, data: NoisyDataModule, threshold: float) -> Result:
+    """How well wrong labels are found, and how many are."""
+    measured, given = method.measure(), method.labels.cpu()
+    confidence, prediction = measured.confidence["first"].cpu(), measured.prediction["first"].cpu()
+    true = None if data.labels.true is None else torch.from_numpy(data.labels.true)
+    suspects = find_suspects(confidence, given, prediction, threshold)
+    return {"detection": detection_metrics(confidence, given, true, threshold), **suspects.counts}
 
 
 class _Measure(L.Callback):
