@@ -65,5 +65,7 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float) -> Tensor:
 def similarities(left: Tensor, right: Tensor, temperature: float) -> Tensor:
     """`⟨left, right⟩ / τ`, `[A, C]`, at least float32, also where autocast would halve it."""
     kind = torch.promote_types(left.dtype, torch.float32)
-    with torch.autocast(left.device.type, enabled=False):
+    device = left.device.type
+    halves = torch.amp.is_autocast_available(device)  # not where nothing is computed (meta)
+    with torch.autocast(device if halves else "cpu", enabled=False):
         return left.to(kind) @ right.to(kind).T / temperature
