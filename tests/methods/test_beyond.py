@@ -12,8 +12,8 @@ from toy import (
     terms_of,
 )
 
-from pmnar.methods.pmnar_beyond import sharpened
 from pmnar.methods.terms import total
+from pmnar.samples.targets import sharpened
 
 
 def test_a_batch_s_losses_are_divided_by_the_sum_of_its_weights() -> None:

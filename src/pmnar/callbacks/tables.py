@@ -141,11 +141,9 @@ class RunTables(Checkpoint):
     ) -> dict[str, Any]:
         """What the final networks say of the training samples."""
         counts, true = class_counts(prediction, given, method.num_classes), self.samples.get("true")
-        suspects, names = (
-            find_suspects(confidence, given, prediction, self.threshold),
-            method.class_names,
-        )
-        health = health_of(counts, names, given, prediction, suspects.mislabelled, true)
+        suspects = find_suspects(confidence, given, prediction, self.threshold)
+        changed = suspects.mislabelled
+        health = health_of(counts, method.class_names, given, prediction, changed, true)
         return {
             **health,
             **({} if is_healthy(health) else {"try": method.remedy}),

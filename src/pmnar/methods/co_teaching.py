@@ -13,6 +13,8 @@ the recipe is the data set's own (the papers': a 9-layer network, Adam at .001, 
 epochs).
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -135,12 +137,8 @@ class CoTeachingPlus(CoTeaching):
 
     Args:
         setting: what all methods share.
-        networks: 2.
-        forget_rate: share of the candidates left out after `gradual_epochs`, in [0, 1); or
-            `estimate`.
-        gradual_epochs: epochs over which it rises from 0, at least 1.
-        exponent: how it rises, over 0.
         warmup_epochs: epochs of Co-teaching, at least 0.
+        **shared: see `CoTeaching`.
 
     Raises:
         InputError: a value is out of its range.
@@ -150,21 +148,12 @@ class CoTeachingPlus(CoTeaching):
         self,
         setting: Setting,
         *,
-        networks: int = 2,
-        forget_rate: float | str = 0.2,
-        gradual_epochs: int = 10,
-        exponent: float = 1.0,
         warmup_epochs: int = 20,
+        **shared: Any,
     ) -> None:
         if warmup_epochs < 0:
             raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
-        super().__init__(
-            setting,
-            networks=networks,
-            forget_rate=forget_rate,
-            gradual_epochs=gradual_epochs,
-            exponent=exponent,
-        )
+        super().__init__(setting, **shared)
         self.warmup_epochs = warmup_epochs
 
     def _candidates(self, logits: Logits) -> Tensor | None:

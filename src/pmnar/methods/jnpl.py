@@ -8,7 +8,7 @@ a selected sample is taught, and over which samples positive learning is average
 NLNL's, with its departures (see `PseudoLabels`).
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from pmnar.losses import drawn_negative_plus, positive_plus
 from pmnar.methods.pseudo_labels import PseudoLabels
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Terms, mean_over
+from pmnar.samples.targets import probabilities
 
 SWITCHES = {
     "positive_label": ("agreed", "given", "predicted"),
@@ -31,14 +32,13 @@ class JNPL(PseudoLabels):
 
     Args:
         setting: what all methods share.
-        networks: 1.
         joint_epochs: of joint learning, at least 1.
         positive_strength: λ, at least 0.
         positive_order: M of PL+, at least -1, where it is cross-entropy.
         positive_label: what a selected sample is taught: its label if that is what is predicted,
             or else nothing (`agreed`), its `given` label, or the `predicted` one.
         positive_mean: PL+ is averaged over the `batch`, or over those `selected` of it.
-        complementary, cut, remembered: see `PseudoLabels`, as what follows is.
+        soft_rate: see `PseudoLabels`, as what is `shared`.
 
     Raises:
         InputError: a value is out of its range.
@@ -48,19 +48,13 @@ class JNPL(PseudoLabels):
         self,
         setting: Setting,
         *,
-        networks: int = 1,
         joint_epochs: int = 1000,
         positive_strength: float = 0.01,
         positive_order: int = 3,
         positive_label: str = "agreed",
         positive_mean: str = "batch",
-        complementary: int = 1,
-        cut: float = 0.5,
-        remembered: int = 10,
-        trusted_epochs: int = 480,
-        soft_epochs: int = 480,
         soft_rate: float = 10.0,
-        soft_milestones: Sequence[int] = (192, 288),
+        **shared: Any,
     ) -> None:
         if not positive_strength >= 0:
             raise InputError(
@@ -72,18 +66,7 @@ class JNPL(PseudoLabels):
             if value not in SWITCHES[key]:
                 allowed = ", ".join(SWITCHES[key])
                 raise InputError(f"method.{key} must be one of {allowed}, got {value}")
-        super().__init__(
-            setting,
-            {"joint": joint_epochs},
-            networks=networks,
-            trusted_epochs=trusted_epochs,
-            soft_epochs=soft_epochs,
-            soft_rate=soft_rate,
-            soft_milestones=soft_milestones,
-            cut=cut,
-            remembered=remembered,
-            complementary=complementary,
-        )
+        super().__init__(setting, {"joint": joint_epochs}, soft_rate=soft_rate, **shared)
         self.positive_strength, self.positive_order = positive_strength, positive_order
         self.positive_label, self.positive_mean = positive_label, positive_mean
 
@@ -106,12 +89,11 @@ class JNPL(PseudoLabels):
         """
         share = batch.share
         assert share is not None
-        raised = logits if logits.dtype == torch.float64 else logits.float()
-        top, predicted = raised.softmax(-1).topk(2)
+        top, predicted = probabilities(logits).topk(2)
         uniform = torch.rand(share.size, generator=share.generator("selection"))
         mine = share.take(uniform).to(logits.device, non_blocking=True)
         selected = (top[:, 1] < 1 / self.num_classes) & (mine < top[:, 0])
         label = predicted[:, 0] if self.positive_label == "predicted" else batch.labels
         if self.positive_label == "agreed":
             selected = selected & (predicted[:, 0] == batch.labels)
-        return label, selected.to(raised.dtype)
+        return label, selected.to(top.dtype)

@@ -6,6 +6,8 @@ CVPR 2020. It needs to know how many labels are wrong: `forget_rate`, as Co-teac
 Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching).
 """
 
+from typing import Any
+
 import torch
 
 from pmnar.data.batches import Batch
@@ -22,11 +24,8 @@ class JoCoR(CoTeaching):
 
     Args:
         setting: what all methods share.
-        networks: 2.
-        forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1); or `estimate`.
-        gradual_epochs: epochs over which it rises from 0, at least 1.
-        exponent: how it rises, over 0.
         agreement: λ, in [0, 1].
+        **shared: see `CoTeaching`.
 
     Raises:
         InputError: a value is out of its range.
@@ -38,21 +37,12 @@ class JoCoR(CoTeaching):
         self,
         setting: Setting,
         *,
-        networks: int = 2,
-        forget_rate: float | str = 0.2,
-        gradual_epochs: int = 10,
-        exponent: float = 1.0,
         agreement: float = 0.9,
+        **shared: Any,
     ) -> None:
         if not 0 <= agreement <= 1:
             raise InputError(f"method.agreement must be in [0, 1], got {agreement}")
-        super().__init__(
-            setting,
-            networks=networks,
-            forget_rate=forget_rate,
-            gradual_epochs=gradual_epochs,
-            exponent=exponent,
-        )
+        super().__init__(setting, **shared)
         self.agreement = agreement
         self.losses_are_apart = agreement == 0
 

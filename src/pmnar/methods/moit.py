@@ -129,7 +129,7 @@ class MOIT(StagedMethod):
             self._classification(output.logits, mixing, guess, batch)
             for output, mixing in zip(said, mixings, strict=True)
         ]
-        projected = [self.network.project(o.features) for o in said if o.features is not None]
+        projected = [self.network.project(o.known_features) for o in said]
         found = {"loss_first": torch.stack(classified).mean(0)}
         return {"first": found | self._contrast(projected, mixings, batch)}
 
@@ -213,9 +213,7 @@ class MOIT(StagedMethod):
 
     def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Projected features."""
-        features = outputs["first"].features
-        assert features is not None
-        return {"projected": self.network.project(features)}
+        return {"projected": self.network.project(outputs["first"].known_features)}
 
     def scores(self) -> dict[str, Tensor]:
         """`agreement`: the share of a sample's neighbours that have its label, in [0, 1]."""

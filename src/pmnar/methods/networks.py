@@ -32,6 +32,12 @@ class Output(NamedTuple):
     logits: Tensor
     features: Tensor | None = None
 
+    @property
+    def known_features(self) -> Tensor:
+        """Features that were asked for."""
+        assert self.features is not None
+        return self.features
+
 
 Logits = dict[str, tuple[Tensor, ...]]
 """For each network's name its logits `[B, K]` of every view."""
@@ -168,11 +174,8 @@ class Networks(nn.ModuleDict):
         images = self._laid_out(images)
 
         def output_of(name: str) -> Output:
-            found, z = None, None
-            if features:
-                found, z = features_and_logits(self[name], images)
-            else:
-                z = self[name](images)
+            network = self[name]
+            found, z = features_and_logits(network, images) if features else (None, network(images))
             return Output(z.float().softmax(-1), z, found)
 
         return self.each(output_of, not self.training)

@@ -8,7 +8,7 @@ labels are the mean of what it says of images as they are in its last epochs, wh
 what it said in training; a history that has fewer epochs than it may hold is averaged over those.
 """
 
-from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -24,11 +24,10 @@ class NLNL(PseudoLabels):
 
     Args:
         setting: what all methods share.
-        networks: 1.
         negative_epochs: of negative learning, at least 1.
         selective_epochs: of negative learning on labels likelier than chance, at least 0.
         positive_epochs: of cross-entropy on labels that are likely, at least 0.
-        complementary, cut, remembered: see `PseudoLabels`, as what follows is.
+        soft_rate: see `PseudoLabels`, as what is `shared`.
 
     Raises:
         InputError: a value is out of its range.
@@ -38,35 +37,18 @@ class NLNL(PseudoLabels):
         self,
         setting: Setting,
         *,
-        networks: int = 1,
         negative_epochs: int = 720,
         selective_epochs: int = 720,
         positive_epochs: int = 720,
-        complementary: int = 1,
-        cut: float = 0.5,
-        remembered: int = 10,
-        trusted_epochs: int = 480,
-        soft_epochs: int = 480,
         soft_rate: float = 5.0,
-        soft_milestones: Sequence[int] = (192, 288),
+        **shared: Any,
     ) -> None:
         learning = {
             "negative": negative_epochs,
             "selective": selective_epochs,
             "positive": positive_epochs,
         }
-        super().__init__(
-            setting,
-            learning,
-            networks=networks,
-            trusted_epochs=trusted_epochs,
-            soft_epochs=soft_epochs,
-            soft_rate=soft_rate,
-            soft_milestones=soft_milestones,
-            cut=cut,
-            remembered=remembered,
-            complementary=complementary,
-        )
+        super().__init__(setting, learning, soft_rate=soft_rate, **shared)
 
     def trusts_from(self, stage: str) -> float:
         """Labels likelier than chance in selective negative learning, likely ones afterwards."""

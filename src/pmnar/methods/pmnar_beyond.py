@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from pmnar.data.batches import Share
 from pmnar.errors import InputError
 from pmnar.methods.measurement import Measurement, Outputs
-from pmnar.methods.networks import Logits, Networks, Output
+from pmnar.methods.networks import Logits, Networks
 from pmnar.networks.statistics import untracked
 from pmnar.samples.memory import RunningMean
 from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 from pmnar.samples.prior import TARGETS, RunningPrior
 from pmnar.samples.readiness import KNOWN, agreement, trust
 from pmnar.samples.reweighting import normalised, relative_weights
+from pmnar.samples.targets import sharpened
 
 CHOICES = {
     "weights": ("absolute", "relative", "trusted"),
@@ -156,7 +157,7 @@ class Beyond(nn.Module):
         if self.mean is not None:
             found["mean"] = torch.stack(list(probabilities.values())).mean(0)
         if self.neighbours == "vote":
-            found |= {f"features_{name}": known(output) for name, output in outputs.items()}
+            found |= {f"features_{name}": output.known_features for name, output in outputs.items()}
         return found
 
     def agreed(self, measured: Measurement) -> float | None:
@@ -214,17 +215,3 @@ class Beyond(nn.Module):
             f"no sample was reweighted: the predictions never agreed by {KNOWN:g} beyond chance "
             "(agreement in metrics.csv); train for longer, or set method.warmup=epochs"
         )
-
-
-def known(output: Output) -> Tensor:
-    """A network's features, which were asked for."""
-    assert output.features is not None
-    return output.features
-
-
-def sharpened(probabilities: Tensor, temperature: float) -> Tensor:
-    """`p^(1/T) / Σ p^(1/T)`, `[B, K]`: one-hot as T nears 0."""
-    # From the largest on, so that no power of a small number is all there is.
-    scaled = probabilities / probabilities.amax(-1, keepdim=True)
-    powers = scaled ** (1 / temperature)
-    return powers / powers.sum(-1, keepdim=True)

@@ -60,14 +60,14 @@ class PseudoLabels(StagedMethod):
         setting: Setting,
         learning: Mapping[str, int],
         *,
-        networks: int,
-        trusted_epochs: int,
-        soft_epochs: int,
         soft_rate: float,
-        soft_milestones: Sequence[int],
-        cut: float,
-        remembered: int,
-        complementary: int,
+        networks: int = 1,
+        trusted_epochs: int = 480,
+        soft_epochs: int = 480,
+        soft_milestones: Sequence[int] = (192, 288),
+        cut: float = 0.5,
+        remembered: int = 10,
+        complementary: int = 1,
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for this method, got {networks}")

@@ -18,19 +18,19 @@ class GlobalMean(nn.Module):
 def features_of(network: nn.Module, images: Tensor) -> Tensor:
     """Features `[B, F]` of images `[B, C, H, W]` (see `features_and_logits`)."""
     known: Any = network
-    if _has_two_parts(network):
-        features: Tensor = known.features(images)
-    else:
+    features: Tensor
+    if _is_of_timm(network):
         features = known.forward_head(known.forward_features(images), pre_logits=True)
+    else:
+        features = known.features(images)
     return features
 
 
-def head_of(network: nn.Module, features: Tensor) -> Tensor:
-    """Logits `[B, K]` of features `[B, F]` (see `features_and_logits`)."""
+def head_of(network: nn.Module) -> nn.Module:
+    """What turns features `[B, F]` into logits `[B, K]` (see `features_and_logits`)."""
     known: Any = network
-    logits: Tensor
-    logits = (known.head if _has_two_parts(network) else known.get_classifier())(features)
-    return logits
+    head: nn.Module = known.get_classifier() if _is_of_timm(network) else known.head
+    return head
 
 
 def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,18 +43,18 @@ def features_and_logits(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
         InputError: the network has neither.
     """
     features = features_of(network, images)
-    return features, head_of(network, features)
+    return features, head_of(network)(features)
 
 
-def _has_two_parts(network: nn.Module) -> bool:
-    """Whether it has `features` and `head`; if not, it is one of timm's.
+def _is_of_timm(network: nn.Module) -> bool:
+    """Whether it is one of timm's models, some of which have `features` of another kind too.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is not, and has no `features` and `head` either.
     """
-    if hasattr(network, "features") and hasattr(network, "head"):
-        return True
     if hasattr(network, "forward_head") and hasattr(network, "get_classifier"):
+        return True
+    if hasattr(network, "features") and hasattr(network, "head"):
         return False
     raise InputError(
         f"network._target_: {type(network).__name__} has no features and head, which this method "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmnar.networks.features import feature_size, features_of
+from pmnar.networks.features import feature_size, features_of, head_of
 
 
 class ProjectedNetwork(nn.Module):
@@ -42,8 +42,7 @@ class ProjectedNetwork(nn.Module):
     @property
     def head(self) -> nn.Module:
         """The network's: features `[B, feature_size]` → logits `[B, K]`."""
-        classifier = getattr(self.network, "get_classifier", None)
-        return classifier() if classifier else self.network.head  # type: ignore[return-value]
+        return head_of(self.network)
 
     def projected(self, x: Tensor) -> Tensor:
         """Images `[B, C, H, W]` → projections `[B, P]`, as yet of any length."""

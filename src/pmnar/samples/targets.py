@@ -26,8 +26,9 @@ def clipped(logits: Tensor) -> Tensor:
 
 def sharpened(distribution: Tensor, temperature: float) -> Tensor:
     """`p^(1/T)`, normalised (MixMatch, Eq. 7), of p `[B, K]`; T over 0, 1 leaves it as it is."""
-    tiny = torch.finfo(distribution.dtype).tiny
-    return (distribution.clamp_min(tiny).log() / temperature).softmax(-1)
+    # From the largest on, so that no power of a small number is all there is.
+    powers = (distribution / distribution.amax(-1, keepdim=True)) ** (1 / temperature)
+    return powers / powers.sum(-1, keepdim=True)
 
 
 def balanced(labels: Tensor, num_classes: int, among: Tensor | None = None) -> Tensor:
