@@ -32,13 +32,13 @@ def one_error(result: Result) -> str:
 def test_help_lists_groups_and_examples(command: Command) -> None:
     result = command("train", "--help")
     assert result.code == 0
-    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} - {"recipe"}
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} - {"paper"}
     assert groups >= {"dataset", "noise", "method", "network", "optimizer", "trainer"}
     for group in groups:
         assert f"{group}: " in result.out
     assert "human_worse" in result.out
     chosen = result.out.partition("Examples:")[0]
-    assert "recipe" not in chosen  # which nobody chooses
+    assert "paper" not in chosen  # which nobody chooses
     assert "_base" not in chosen
     for example in ("dataset=cifar10 noise=asym30 trainer.devices=2", "-m method.beta=", "resume="):
         assert example in result.out

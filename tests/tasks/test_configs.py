@@ -156,7 +156,7 @@ def test_ablations_are_the_table_s(composed: Composed) -> None:
         assert method.warmup_epochs == 10
 
 
-@pytest.mark.parametrize("recipe", choices("recipe"))
+@pytest.mark.parametrize("recipe", choices("paper"))
 def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
     composed: Composed, recipe: str
 ) -> None:
@@ -167,7 +167,7 @@ def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
         if f"{name}_{dataset}" == recipe
     ]
     cfg = resolved(composed, f"method={name}", f"dataset={dataset}")
-    written = OmegaConf.load(CONF / "recipe" / f"{recipe}.yaml")
+    written = OmegaConf.load(CONF / "paper" / f"{recipe}.yaml")
     assert OmegaConf.merge(cfg, written) == cfg, "something is overwritten again"
     setting = replace(
         make_setting(make_data()),

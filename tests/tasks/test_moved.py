@@ -37,10 +37,10 @@ def test_every_key_of_now_is_there(composed: Composed) -> None:
             node = node[name]
 
 
-def test_a_recipe_is_not_chosen_by_itself(command: Command) -> None:
-    result = command("train", "recipe=pmnar_cifar100")
+def test_what_a_paper_says_is_not_chosen_by_itself(command: Command) -> None:
+    result = command("train", "paper=pmnar_cifar100")
     assert result.code == 2
-    assert "recipe=pmnar_cifar100: the recipe follows method and dataset" in result.err
+    assert "paper=pmnar_cifar100: this follows method and dataset" in result.err
 
 
 def older(config: Any) -> Any:

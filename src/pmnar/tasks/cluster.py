@@ -1,6 +1,7 @@
 """Jobs that a cluster starts again: under the same id, and to go on with the same run."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -42,12 +43,12 @@ def name_job(folder: Path) -> None:
         write_text(folder / JOB, job + "\n")
 
 
-def run_of_this_job(cfg: DictConfig) -> Path | None:
+def run_of_this_job(cfg: DictConfig, typed: Collection[str] = ()) -> Path | None:
     """The run of this configuration that this job had begun before it was started again."""
     if not was_started_again():
         return None
     job = job_id()
-    own = [run for run in matching_runs(cfg) if job is not None and _job_of(run) == job]
+    own = [run for run in matching_runs(cfg, typed) if job is not None and _job_of(run) == job]
     return own[-1] if own else None
 
 

@@ -28,7 +28,7 @@ def _gpus(accelerator: str, devices: Any) -> Any:
 
 def _choices() -> str:
     """A line for each group that is chosen from, with its choices, as `--help` shows them."""
-    groups = [path for path in config_dir().iterdir() if path.is_dir() and path.name != "recipe"]
+    groups = [path for path in config_dir().iterdir() if path.is_dir() and path.name != "paper"]
     lines = {path.name: sorted(each.stem for each in path.glob("[!_]*.yaml")) for path in groups}
     return "\n".join(f"{group}: {', '.join(lines[group])}" for group in sorted(lines))
 

@@ -43,9 +43,9 @@ def at_default(cfg: DictConfig) -> Node:
 def _choices(cfg: DictConfig) -> list[str]:
     """The choices of groups, as overrides; of a composed configuration those that it names.
 
-    The recipe follows from the others.
+    What a paper says follows from the others.
     """
-    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} - {"recipe"}
+    groups = {path.name for path in config_dir().iterdir() if path.is_dir()} - {"paper"}
     if HydraConfig.initialized():
         # Of compare=, a configuration beside the command's own.
         chosen = dict(HydraConfig.get().runtime.choices) | {"method": cfg.method.get("name")}

@@ -1,6 +1,7 @@
 """Earlier runs of the same configuration."""
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pmnar.noise import NoisyLabels
 from pmnar.noise.fingerprint import check_unchanged
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG
+from pmnar.tasks.choose import with_choice
 from pmnar.tasks.defaults import at_default, filled_in
 from pmnar.tasks.moved import under_new_keys
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary
@@ -25,19 +27,38 @@ IRRELEVANT = (*MANNER, "data_dir", "runs_dir", "resume", "skip_done", "compare",
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def matching_runs(cfg: DictConfig) -> list[Path]:
+def matching_runs(cfg: DictConfig, typed: Collection[str] = ()) -> list[Path]:
     """Run folders below `cfg.runs_dir` with just this configuration, oldest first.
 
     Whether they are finished is not asked. Keys in `IRRELEVANT` are not compared; a key that is
-    newer than a run had its default value then.
+    newer than a run had its default value then. What a run chose for itself, of keys that are not
+    `typed`, this one would choose too.
     """
     wanted = relevant(OmegaConf.to_yaml(cfg, resolve=True))
     defaults = without_irrelevant(at_default(cfg))
     names = [re.sub(r"[^\w.+-]+", "*", cfg[group].name) for group in ("dataset", "method")]
     places = Path(cfg.runs_dir).absolute().glob(f"{names[0]}/*/{names[1]}/*/{CONFIG}")
-    same = [path.parent for path in places if _as_of_now(path, defaults) == wanted]
-    same = [run for run in same if not was_changed(run, wanted, defaults)]
+    same = []
+    for path in places:
+        found = _as_of_now(path, defaults)
+        sought = _sought(cfg, wanted, found, typed)
+        if found == sought and not was_changed(path.parent, sought, defaults):
+            same.append(path.parent)
     return sorted(same, key=lambda folder: folder.name)  # which begins with the time
+
+
+def _sought(cfg: DictConfig, wanted: Any, found: Any, typed: Collection[str]) -> Any:
+    """What `found` must be to be a run of `cfg`, `wanted` where it has chosen nothing."""
+    chosen = found.get("chosen") if isinstance(found, dict) else None
+    if not chosen:
+        return wanted
+    return relevant(OmegaConf.to_yaml(with_choice(cfg, chosen, typed), resolve=True))
+
+
+def as_in(run: Path, cfg: DictConfig, typed: Collection[str]) -> DictConfig:
+    """A configuration with what an earlier run of it has chosen."""
+    chosen = (relevant((run / CONFIG).read_text("utf-8")) or {}).get("chosen")
+    return with_choice(cfg, chosen, typed) if chosen else cfg
 
 
 def _as_of_now(path: Path, defaults: dict[str, Any]) -> Any:
@@ -58,13 +79,13 @@ def without_epochs(found: Any) -> Any:
     return found | {"trainer": trainer}
 
 
-def earlier_run(cfg: DictConfig) -> Path | None:
+def earlier_run(cfg: DictConfig, typed: Collection[str] = ()) -> Path | None:
     """The newest finished run of this configuration.
 
     Where there is none, the newest that has a checkpoint to go on from.
     """
-    runs = matching_runs(cfg)
-    finished = [run for run in runs if is_finished(run, cfg)]
+    runs = matching_runs(cfg, typed)
+    finished = [run for run in runs if is_finished(run, as_in(run, cfg, typed))]
     begun = [run for run in runs if (run / CHECKPOINT).is_file()]
     return next(reversed(finished or begun), None)
 

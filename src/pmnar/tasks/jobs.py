@@ -16,11 +16,13 @@ from pmnar.noise import NoisyLabels
 from pmnar.runtime.compute import planned_world_size
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
+from pmnar.tasks.choose import typed_keys
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
 from pmnar.tasks.devices import choose_nodes
 from pmnar.tasks.find import (
+    as_in,
     check_same_images,
     earlier_run,
     in_manner_of,
@@ -89,10 +91,11 @@ def _train(cfg: DictConfig) -> Outcome:
     check_objective(cfg)
     check_compare(cfg)
     # Composed now, so that a mistyped method fails before the first one is trained.
-    other = None if cfg.compare is None else _other_method(cfg.compare, overrides)
+    kept = [] if cfg.compare is None else _of_both_methods(overrides)
+    other = None if cfg.compare is None else _other_method(cfg.compare, kept)
     outcomes = [_run(cfg, overrides)]
     if other is not None:
-        outcomes.append(_run(other, []))
+        outcomes.append(_run(other, kept))
     if all(outcome.summary for outcome in outcomes):
         print_result([outcome.summary for outcome in outcomes])
     return outcomes[0]
@@ -118,11 +121,13 @@ def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             spawn_ranks(run.config)
         return Outcome(_go_on(run))
-    earlier = run_of_this_job(cfg)
+    typed = typed_keys(overrides)
+    earlier = run_of_this_job(cfg, typed)
     if earlier is None and cfg.skip_done:
-        earlier = earlier_run(cfg)
+        earlier = earlier_run(cfg, typed)
     if earlier is None:
-        return Outcome(train(cfg))
+        return Outcome(train(cfg, typed=typed))
+    cfg = as_in(earlier, cfg, typed)
     if is_finished(earlier, cfg):
         if not is_first_process():
             return Outcome({}, skipped=True)
@@ -168,9 +173,13 @@ def how_far(run: Resumed) -> str:
     return f"resuming after epoch {run.epochs} of {epochs}:"
 
 
-def _other_method(name: str, overrides: list[str]) -> DictConfig:
-    """The same configuration with another method; overrides meant for the first are left out."""
-    kept = [o for o in overrides if not o.lstrip("+~").startswith(("method", "compare", "resume"))]
+def _of_both_methods(overrides: list[str]) -> list[str]:
+    """The overrides but for those that are meant for the first method."""
+    return [o for o in overrides if not o.lstrip("+~").startswith(("method", "compare", "resume"))]
+
+
+def _other_method(name: str, kept: list[str]) -> DictConfig:
+    """The same configuration with another method."""
     return compose("config", [*kept, f"method={name}", "logger=none"])
 
 

@@ -25,8 +25,8 @@ def check_typed(arguments: Sequence[str]) -> None:
     """
     for argument in arguments:
         key, equals, value = argument.lstrip("+~").partition("=")
-        if key == "recipe":
-            raise InputError(f"{argument}: the recipe follows method and dataset; set its keys")
+        if key == "paper":
+            raise InputError(f"{argument}: this follows method and dataset; set its keys")
         if key in MOVED:
             new = MOVED[key]
             raise InputError(f"{key} is called {new} now: type {new}{equals}{value}")

@@ -38,6 +38,7 @@ from pmnar.tasks.places import (
 
 FIXED = (
     *("dataset", "noise", "network", "seed", "optimizer", "scheduler"),
+    *("recipe", "minutes", "chosen"),
     *("method.name", "method.loss", "method.networks"),
     *("data.noisy_validation", "data.noisy_validation_seed"),
 )

@@ -1,6 +1,6 @@
 """Train a method: configuration in, run folder and summary out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, is_first_process, locked, make_run_folder
 from pmnar.tasks.build import build_datamodule, build_method
+from pmnar.tasks.choose import EPOCHS, Choice, check_choice, chooses
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.command import plain
 from pmnar.tasks.compute import SayCompute, SetUpProcess, set_up_process
@@ -32,6 +33,7 @@ from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
+from pmnar.tasks.pace import SayLength
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
 from pmnar.tasks.rehearsal import check_writers, rehearse
 from pmnar.tasks.resume import check_checkpoint
@@ -46,6 +48,7 @@ def train(
     folder: Path | None = None,
     checkpoint: Path | None = None,
     said: Sequence[str] = (),
+    typed: Collection[str] | None = None,
 ) -> Summary:
     """Train as `cfg` says, in a new run folder or, from a checkpoint, in the run's own.
 
@@ -54,6 +57,7 @@ def train(
         folder: the run's, where there is one.
         checkpoint: what to go on from.
         said: lines on how it goes on, once it is known that it can.
+        typed: keys that stay where `recipe` and `minutes` choose, for a new run; None: they do not.
 
     Returns:
         The content of `summary.json`; on a rank other than the first, an empty dictionary.
@@ -67,7 +71,11 @@ def train(
     check_settings(cfg)
     compute = check(cfg)
     set_up_process(compute.threads)
-    data = load_data(cfg)
+    if typed is not None and folder is None and chooses(cfg):
+        data, chosen = load_and_choose(cfg, compute, typed)
+        said = [*said, *chosen]
+    else:
+        data = load_data(cfg)
     check_names(data)
     check_batch_size(data.batch_size, len(data.labels.given), compute.world_size)
     if folder is not None:
@@ -120,6 +128,7 @@ def fit_run(
         *ending.callbacks,
         SetUpProcess(compute.threads),
         SayCompute(),
+        SayLength(shorter(cfg, is_new=checkpoint is None)),
         *run_callbacks(cfg, data, folder),
     ]
     trainer = build_trainer(cfg, compute, folder, callbacks)
@@ -127,6 +136,16 @@ def fit_run(
         if compute.world_size == 1:  # what is open cannot be handed to a rank
             open_logger(cfg, trainer)
         trainer.fit(method, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+
+
+def shorter(cfg: DictConfig, *, is_new: bool) -> str:
+    """What makes a run shorter."""
+    if not is_new:
+        return "Ctrl-C ends it at any time, to be resumed"
+    ways, width = ["recipe=small minutes=60"], cfg.network.get("width", 8)
+    if isinstance(width, int) and width > 8:
+        ways.append(f"network.width={width // 2}")
+    return f"{' or '.join([*ways, f'{EPOCHS}=…'])} makes it shorter"
 
 
 def prepare_folder(
@@ -169,6 +188,7 @@ def check(cfg: DictConfig) -> Compute:
         what to train with.
     """
     compute = parse_compute(cfg)
+    check_choice(cfg)
     threshold = cfg.detection.threshold
     if not (isinstance(threshold, int | float) and 0 < threshold < 1):
         raise InputError(f"detection.threshold must be in (0, 1), got {threshold}")
@@ -180,13 +200,24 @@ def check(cfg: DictConfig) -> Compute:
     return compute
 
 
-def load_data(cfg: DictConfig) -> NoisyDataModule:
-    """The data module with images loaded and noise injected."""
+def load_data(cfg: DictConfig, batch_size: int | None = None) -> NoisyDataModule:
+    """The data module with images loaded and noise injected; with another batch size, if given."""
     data = build_datamodule(cfg)
+    data.batch_size = batch_size or data.batch_size
     with telling_from_where(cfg):
         data.prepare_data()
         data.setup()
     return data
+
+
+def load_and_choose(
+    cfg: DictConfig, compute: Compute, typed: Collection[str]
+) -> tuple[NoisyDataModule, list[str]]:
+    """The data module, and lines on what was chosen for it, which then stands in `cfg`."""
+    choice = Choice(cfg, typed)
+    choice.before_loading()
+    data = load_data(cfg, batch_size=2)  # the least: how many fit is known once they are loaded
+    return data, choice.after_loading(data, compute, run_callbacks)
 
 
 def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def read(name: str) -> dict[str, Any]:
 def warm_up_on(name: str) -> int:
     """PMNAR's warm-up: its own, or what its paper says for the data set."""
     its_own = OmegaConf.load(CONF / "method" / "pmnar.yaml")
-    paper = CONF / "recipe" / f"pmnar_{name}.yaml"
+    paper = CONF / "paper" / f"pmnar_{name}.yaml"
     found = OmegaConf.load(paper).method if paper.is_file() else its_own
     return int(found.warmup_epochs)
 

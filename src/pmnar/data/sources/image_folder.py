@@ -9,7 +9,7 @@ import torch
 
 from pmnar.data.arrays import ImageData, Split
 from pmnar.data.sources.cache import CachedImages, OnError
-from pmnar.data.sources.decode import Decoder
+from pmnar.data.sources.decode import Decoder, typical_side
 from pmnar.data.sources.finding import (
     Found,
     describe_left_out,
@@ -118,6 +118,15 @@ class ImageFolder:
         if not splits and self.test_fraction > 0:
             train, splits["test"] = self._divide(train)
         return ImageData(self.name, classes, train, splits, self.labels_are_true)
+
+    def side(self) -> int:
+        """The median of the shorter sides, in pixels, of some of the training images.
+
+        Raises:
+            InputError: as `prepare`, but for unreadable images.
+        """
+        listing = self._contents().splits["train"].listing
+        return typical_side(listing.root, listing.paths)
 
     def _contents(self) -> Contents:
         layout = find_layout(self.data_dir, self.layout)

@@ -1,0 +1,231 @@
+"""What `recipe=` and `minutes=` choose, written into the configuration where it was not typed."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from pmnar.data import NoisyDataModule
+from pmnar.errors import InputError
+from pmnar.runtime.compute import Compute
+from pmnar.tasks import sizes
+from pmnar.tasks.command import plain
+from pmnar.tasks.instances import instantiated
+from pmnar.tasks.pace import duration, seconds_of_an_epoch
+from pmnar.tasks.places import telling_from_where
+
+RECIPES = ("paper", "small", "auto")
+RECIPE = "dataset.recipe"
+EPOCHS = f"{RECIPE}.max_epochs"
+ALSO = {
+    f"{RECIPE}.batch_size": "data.batch_size",
+    f"{RECIPE}.milestones": "scheduler.milestones",
+    f"{RECIPE}.cosine_epochs": "scheduler.T_max",
+}
+"""Keys that follow another: who types one has said what the other is for."""
+BEGINNINGS = ("warmup_epochs", "gradual_epochs", "ramp_epochs")
+"""What methods begin with. Other keys in epochs are of stages, one after another."""
+SIZED = ".PreActResNet18"
+"""The network whose size, and with it the images', is chosen."""
+
+Callbacks = Callable[..., Sequence[Any]]
+
+
+def typed_keys(overrides: Sequence[str]) -> frozenset[str]:
+    """The keys of what was typed, `key=value`."""
+    return frozenset(text.lstrip("+~").partition("=")[0] for text in overrides)
+
+
+def check_choice(cfg: DictConfig) -> None:
+    """Raise `InputError` where `recipe` or `minutes` is none."""
+    recipe, minutes = cfg.get("recipe", "paper"), cfg.get("minutes")
+    if recipe not in RECIPES:
+        raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe}")
+    is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
+    if minutes is not None and not (is_number and 0 < minutes < float("inf")):
+        raise InputError(f"minutes must be null or a number over 0, got {minutes}")
+
+
+def chooses(cfg: DictConfig) -> bool:
+    """Whether anything may be chosen."""
+    return cfg.get("recipe", "paper") != "paper" or cfg.get("minutes") is not None
+
+
+def is_small(cfg: DictConfig, images: int) -> bool:
+    """Whether so many images want another recipe than the configured one, or are to have it."""
+    made_for = cfg.dataset.recipe.get("images")
+    few = made_for is None or 2 * images < made_for
+    return bool(cfg.recipe == "small" or (cfg.recipe == "auto" and few))
+
+
+def with_choice(cfg: DictConfig, chosen: Sequence[str], typed: Collection[str]) -> DictConfig:
+    """A copy of a configuration in which the same is chosen as in a run, but for what is typed.
+
+    Args:
+        cfg: the configuration.
+        chosen: that of the run's.
+        typed: keys.
+    """
+    copy = cfg.copy()
+    kept = [text for text in chosen if not _is_typed(text.partition("=")[0], typed)]
+    for text in kept:
+        key, _, value = text.partition("=")
+        OmegaConf.update(copy, key, yaml.safe_load(value), force_add=True)
+    copy.chosen = kept
+    return copy
+
+
+def _is_typed(key: str, typed: Collection[str]) -> bool:
+    return key in typed or ALSO.get(key) in typed
+
+
+class Choice:
+    """What is chosen for a run, written into its configuration at once.
+
+    Args:
+        cfg: the configuration, changed in place.
+        typed: keys that the user typed, which stay.
+
+    Attributes:
+        chosen: it, as it would be typed.
+    """
+
+    def __init__(self, cfg: DictConfig, typed: Collection[str]) -> None:
+        self.cfg, self.typed = cfg, typed
+        self.chosen: list[str] = []
+        self._is_sized = str(cfg.network._target_).endswith(SIZED)
+
+    def put(self, key: str, value: Any) -> None:
+        """Set a key, unless it, or what follows it, was typed."""
+        if not _is_typed(key, self.typed):
+            OmegaConf.update(self.cfg, key, value, force_add=True)
+            self.chosen.append(f"{key}={value}".replace(" ", ""))
+            self.cfg.chosen = self.chosen
+
+    def before_loading(self) -> None:
+        """Choose the size of a folder's images."""
+        source, key = self.cfg.dataset.source, "dataset.source.image_size"
+        is_folder = str(source._target_).endswith(".ImageFolder")
+        if self.cfg.recipe != "paper" and self._is_sized and is_folder and key not in self.typed:
+            with telling_from_where(self.cfg):
+                size = sizes.image_size(instantiated("dataset.source", plain(source)).side())
+            self.put(key, size)
+            self.put("dataset.views.padding", sizes.padding(size))
+
+    def after_loading(
+        self, data: NoisyDataModule, compute: Compute, callbacks: Callbacks
+    ) -> list[str]:
+        """Choose the rest.
+
+        Args:
+            data: the data module, set up; it is given its batch size.
+            compute: what to compute with.
+            callbacks: gives those of a run, for a configuration, data and a folder.
+
+        Returns:
+            Lines on what was chosen.
+
+        Raises:
+            InputError: there are several devices to measure the time on.
+        """
+        cfg, images = self.cfg, len(data.labels.given)
+        minutes = None if cfg.trainer.fast_dev_run else cfg.minutes
+        if minutes is not None and compute.world_size > 1:
+            raise InputError(
+                f"minutes={minutes} needs trainer.devices=1: devices that measure each for itself "
+                f"would choose differently; set {EPOCHS}"
+            )
+        small, made_for = is_small(cfg, images), cfg.dataset.recipe.get("images")
+        if small:
+            self.put(f"{RECIPE}.batch_size", sizes.batch_size(images))
+        data.batch_size = cfg.data.batch_size
+        if not small and minutes is None:
+            return [f"recipe   the paper's: it was made for {made_for:,} images"]
+        steps = sizes.steps(images, data.batch_size)
+        typed, configured = self._typed_epochs(), int(cfg.dataset.recipe.max_epochs)
+        wanted = typed or (sizes.epochs(images, data.batch_size) if small else configured)
+        choices = list(self._networks(data)) if small and self._is_sized else [{}]
+        epochs, lines = wanted, []
+        if minutes is None:
+            chosen = sizes.network_for(images, data.num_classes, len(choices))
+        else:
+            share = self._warm_up(self.cfg.method.get("warmup_epochs", 0), steps, wanted, small)
+
+            def pace(place: int) -> float:
+                trial = self._with(choices[place])
+                return seconds_of_an_epoch(trial, data, compute, callbacks, steps, share / wanted)
+
+            chosen, fitting, seconds = sizes.fitted(60 * minutes, wanted, len(choices), pace)
+            epochs = typed or fitting
+            lines = [describe_time(seconds, epochs, wanted)]
+        for key, value in choices[chosen].items():
+            self.put(key, value)
+        self._put_epochs(epochs, configured, steps, small)
+        kind = "small" if small else "the paper's, shortened"
+        return [f"recipe   {kind}, for {images:,} images: {' '.join(self.chosen)}", *lines]
+
+    def _typed_epochs(self) -> int | None:
+        """How many epochs the user wants, where that was typed."""
+        for key in ("trainer.max_epochs", EPOCHS):
+            if key in self.typed:
+                return int(OmegaConf.select(self.cfg, key))
+        return None
+
+    def _networks(self, data: NoisyDataModule) -> Iterator[dict[str, int]]:
+        """The networks to choose from, as settings, with what was typed in its place."""
+        told: list[dict[str, int]] = []
+        for network in sizes.networks(data.splits["train"].images.shape[-1]):
+            settings = {f"network.{key}": value for key, value in network._asdict().items()}
+            found = {k: OmegaConf.select(self.cfg, k) for k in settings if k in self.typed}
+            if settings | found not in told:
+                told.append(settings | found)
+                yield told[-1]
+
+    def _with(self, settings: dict[str, int]) -> DictConfig:
+        copy = self.cfg.copy()
+        for key, value in settings.items():
+            OmegaConf.update(copy, key, value)
+        return copy
+
+    @staticmethod
+    def _warm_up(configured: int, steps: int, epochs: int, small: bool) -> int:
+        """Epochs of a method's beginning: a paper's are no more than shortened."""
+        if small:
+            return sizes.warm_up(configured, steps, epochs)
+        return min(configured, epochs // 2)
+
+    def _put_epochs(self, epochs: int, configured: int, steps: int, small: bool) -> None:
+        """Choose so many epochs, and what goes by their number."""
+        recipe, method = self.cfg.dataset.recipe, self.cfg.method
+        same_shape = sizes.scaled(recipe.milestones, configured, epochs)
+        cosine = recipe.get("cosine_epochs")
+        self.put(EPOCHS, epochs)
+        self.put(f"{RECIPE}.milestones", sizes.milestones(epochs) if small else same_shape)
+        if cosine is not None:
+            self.put(f"{RECIPE}.cosine_epochs", sizes.scaled([cosine], configured, epochs)[0])
+        for key in BEGINNINGS:
+            if key in method:
+                length = self._warm_up(method[key], steps, epochs, small)
+                self.put(f"method.{key}", length)
+        self._put_stages(epochs)
+
+    def _put_stages(self, epochs: int) -> None:
+        """Shorten the stages of a method that has such, where they would not all be reached."""
+        method = self.cfg.method
+        stages = [key for key in method if key.endswith("_epochs") and key not in BEGINNINGS]
+        total = sum(method[key] for key in stages)
+        if total <= epochs:
+            return
+        for key in stages:
+            self.put(f"method.{key}", *sizes.scaled([method[key]], total, epochs))
+        for key in (key for key in method if key.endswith("_milestones")):
+            self.put(f"method.{key}", sizes.scaled(method[key], total, epochs))
+
+
+def describe_time(seconds: float, epochs: int, wanted: int) -> str:
+    """How long a run will take, as measured; and that it is cut short, if it is."""
+    whole, short = duration(seconds * epochs), ""
+    if epochs < wanted:
+        short = f"; {wanted:,} epochs, {duration(seconds * wanted)}, would be better"
+    return f"estimate about {whole} ({duration(seconds)} an epoch × {epochs:,}){short}"
