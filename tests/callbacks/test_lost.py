@@ -32,7 +32,8 @@ def test_a_class_is_lost_under_a_tenth_of_its_given_share() -> None:
 
 
 def end_epoch(watch: LostClasses, method: Any, epoch: int) -> None:
-    watch.on_train_epoch_end(SimpleNamespace(current_epoch=epoch - 1), method)  # type: ignore[arg-type]
+    trainer: Any = SimpleNamespace(current_epoch=epoch - 1, max_epochs=30)
+    watch.on_train_epoch_end(trainer, method)
 
 
 def test_each_class_is_warned_of_once_and_at_once(recwarn: pytest.WarningsRecorder) -> None:
@@ -63,10 +64,27 @@ def test_the_method_is_named_where_that_is_known(recwarn: pytest.WarningsRecorde
     measurement = measured()
     method = prepared(measurement)
     measurement.prediction["first"] = torch.zeros_like(method.labels)
-    end_epoch(LostClasses("ce"), method, 2)
+    end_epoch(LostClasses("ce"), method, 4)
     told = [str(w.message) for w in recwarn if "hardly predicts" in str(w.message)]
     assert len(told) == 1
-    assert told[0].startswith("ce: after epoch 2 the first network hardly predicts 9 of 10 ")
+    assert told[0].startswith("ce: after epoch 4 the first network hardly predicts 9 of 10 ")
+
+
+def test_a_class_that_was_not_learnt_yet_is_not_called_lost_early(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    measurement = measured()
+    method = prepared(measurement)
+    watch, labels = LostClasses(), method.labels
+    half = torch.where(labels < 5, labels, 0)  # of thirty epochs the first three are early
+    without_2 = torch.where(labels == 2, 0, labels)
+    for epoch, prediction in ((1, half), (2, half), (3, without_2), (4, without_2), (5, half)):
+        measurement.prediction["first"] = prediction
+        end_epoch(watch, method, epoch)
+    told = [str(w.message) for w in recwarn if "hardly predicts" in str(w.message)]
+    assert [text.partition(" the first")[0] for text in told] == ["after epoch 3", "after epoch 5"]
+    assert "predicts 1 of" in told[0]  # 2, which was learnt
+    assert "predicts 5 of" in told[1]  # 5 to 9
 
 
 def test_without_a_pass_nothing_is_asked_for() -> None:

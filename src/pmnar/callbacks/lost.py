@@ -13,7 +13,9 @@ class LostClasses(Checkpoint):
 
     A class may starve long before its weights or its test recall say so: it is *lost* once it is
     predicted for under a tenth of as many training samples as it is given to. Each is warned of
-    once, when that is first seen. What a class counts goes into the epoch's numbers `by_class`.
+    once, when that is first seen; in the first tenth of a run only of those that had been predicted
+    before, since the others may yet be learnt. What a class counts goes into the epoch's numbers
+    `by_class`.
 
     Args:
         name: the method's, for the warning: one command may train two.
@@ -21,6 +23,7 @@ class LostClasses(Checkpoint):
 
     def __init__(self, name: str = "") -> None:
         self.warned_of: set[int] = set()
+        self.learnt: set[int] = set()
         self.who = f"{name}: " if name else ""
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -35,8 +38,10 @@ class LostClasses(Checkpoint):
             "predicted": counts.predicted,
             "recall_given": counts.recall,
         }
-        new = [k for k in counts.lost if k not in self.warned_of]
-        if new:
+        self.learnt |= set(range(method.num_classes)).difference(counts.lost)
+        is_early = trainer.current_epoch + 1 <= (trainer.max_epochs or 0) // 10
+        lost = self.learnt.intersection(counts.lost) if is_early else counts.lost
+        if new := sorted(set(lost) - self.warned_of):
             self.warned_of.update(new)
             rank_zero_warn(
                 f"{self.who}after epoch {trainer.current_epoch + 1} the first network hardly "
