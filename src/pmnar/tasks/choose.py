@@ -85,15 +85,16 @@ class Choice:
 
     Args:
         cfg: the configuration, changed in place.
-        typed: keys that the user typed, which stay.
+        typed: keys that the user typed, which stay; so does what has been chosen before.
 
     Attributes:
         chosen: it, as it would be typed.
     """
 
     def __init__(self, cfg: DictConfig, typed: Collection[str]) -> None:
-        self.cfg, self.typed = cfg, typed
-        self.chosen: list[str] = []
+        self.cfg = cfg
+        self.chosen: list[str] = list(cfg.get("chosen") or ())
+        self.typed = typed_keys(self.chosen).union(typed)
         self._is_sized = str(cfg.network._target_).endswith(SIZED)
 
     def put(self, key: str, value: Any) -> None:

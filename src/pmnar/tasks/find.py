@@ -55,9 +55,14 @@ def _sought(cfg: DictConfig, wanted: Any, found: Any, typed: Collection[str]) ->
     return relevant(OmegaConf.to_yaml(with_choice(cfg, chosen, typed), resolve=True))
 
 
+def choice_of(run: Path) -> list[str]:
+    """What an earlier run has chosen for itself, as it would be typed."""
+    return list((relevant((run / CONFIG).read_text("utf-8")) or {}).get("chosen") or ())
+
+
 def as_in(run: Path, cfg: DictConfig, typed: Collection[str]) -> DictConfig:
     """A configuration with what an earlier run of it has chosen."""
-    chosen = (relevant((run / CONFIG).read_text("utf-8")) or {}).get("chosen")
+    chosen = choice_of(run)
     return with_choice(cfg, chosen, typed) if chosen else cfg
 
 

@@ -16,7 +16,7 @@ from pmnar.noise import NoisyLabels
 from pmnar.runtime.compute import planned_world_size
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.tasks.choose import typed_keys
+from pmnar.tasks.choose import typed_keys, with_choice
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
@@ -24,6 +24,7 @@ from pmnar.tasks.devices import choose_nodes
 from pmnar.tasks.find import (
     as_in,
     check_same_images,
+    choice_of,
     earlier_run,
     in_manner_of,
     is_finished,
@@ -95,10 +96,19 @@ def _train(cfg: DictConfig) -> Outcome:
     other = None if cfg.compare is None else _other_method(cfg.compare, kept)
     outcomes = [_run(cfg, overrides)]
     if other is not None:
-        outcomes.append(_run(other, kept))
+        outcomes.append(_run(_alike(other, outcomes[0], kept), kept))
     if all(outcome.summary for outcome in outcomes):
         print_result([outcome.summary for outcome in outcomes])
     return outcomes[0]
+
+
+def _alike(cfg: DictConfig, outcome: Outcome, overrides: list[str]) -> DictConfig:
+    """The configuration with what an earlier run of another method chose for any method."""
+    if "run" not in outcome.summary:
+        return cfg
+    chosen = choice_of(Path(outcome.summary["run"]))
+    for_any = [text for text in chosen if not text.startswith("method.")]
+    return with_choice(cfg, for_any, typed_keys(overrides)) if chosen else cfg
 
 
 def check_compare(cfg: DictConfig) -> None:
