@@ -199,7 +199,7 @@ def test_a_rate_that_is_estimated_is_resumed(name: str, tmp_path: Path) -> None:
         assert same_state(state(whole), state(again))
 
 
-@pytest.mark.parametrize("rate", ["guess", 1.0, -0.1])
+@pytest.mark.parametrize("rate", ["guess", 1.0, -0.1, None])
 def test_a_rate_is_told_or_estimated(rate: Any) -> None:
     setting = make_setting(make_data(("weak",)))
     with pytest.raises(InputError, match=rf"must be in \[0, 1\) or estimate, got {rate}"):

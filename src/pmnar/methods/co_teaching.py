@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -65,13 +66,14 @@ class CoTeaching(NoisyLabelMethod):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
+        is_rate = isinstance(forget_rate, int | float) and 0 <= forget_rate < 1
+        if not (forget_rate == ESTIMATE or is_rate):
+            raise InputError(
+                f"method.forget_rate must be in [0, 1) or {ESTIMATE}, got {forget_rate}"
+            )
         told = None if forget_rate == ESTIMATE else forget_rate
-        if told is not None and (isinstance(told, str) or not 0 <= told < 1):
-            raise InputError(f"method.forget_rate must be in [0, 1) or {ESTIMATE}, got {told}")
-        if gradual_epochs < 1:
-            raise InputError(f"method.gradual_epochs must be at least 1, got {gradual_epochs}")
-        if not exponent > 0:
-            raise InputError(f"method.exponent must be over 0, got {exponent}")
+        check_counts(1, gradual_epochs=gradual_epochs)
+        check_reals("over 0", exponent=exponent)
         super().__init__(setting, networks=2)
         self.forget_rate, self.gradual_epochs, self.exponent = told, gradual_epochs, exponent
         unknown = torch.zeros((), dtype=torch.float64, device=self.labels.device)
@@ -151,8 +153,7 @@ class CoTeachingPlus(CoTeaching):
         warmup_epochs: int = 20,
         **shared: Any,
     ) -> None:
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
+        check_counts(0, warmup_epochs=warmup_epochs)
         super().__init__(setting, **shared)
         self.warmup_epochs = warmup_epochs
 

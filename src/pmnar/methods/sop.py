@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pmnar.checks import check_reals
 from pmnar.data.batches import Batch, Share
 from pmnar.errors import InputError
 from pmnar.losses import consistency
@@ -58,10 +59,8 @@ class SOP(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for SOP, got {networks}")
-        rates = {"lr_given": lr_given, "lr_other": lr_other}
-        for key, value in (rates | {"balance": balance, "consistency": consistency}).items():
-            if not value >= 0:
-                raise InputError(f"method.{key} must be at least 0, got {value}")
+        check_reals("at least 0", lr_given=lr_given, lr_other=lr_other)
+        check_reals("at least 0", balance=balance, consistency=consistency)
         super().__init__(setting, networks=1)
         self.lr_given, self.lr_other = lr_given, lr_other
         self.balance, self.consistency = balance, consistency

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pmnar.errors import InputError
+from pmnar.checks import check_counts
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.setting import Setting
 
@@ -27,9 +27,7 @@ class StagedMethod(NoisyLabelMethod):
 
     def __init__(self, setting: Setting, stages: Mapping[str, int], *, networks: int = 1) -> None:
         for place, (key, epochs) in enumerate(stages.items()):
-            least = int(place == 0)
-            if epochs < least:
-                raise InputError(f"method.{key}_epochs must be at least {least}, got {epochs}")
+            check_counts(int(place == 0), **{f"{key}_epochs": epochs})
         super().__init__(setting, networks=networks)
         self.stages = {name: epochs for name, epochs in stages.items() if epochs}
 
