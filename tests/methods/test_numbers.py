@@ -63,5 +63,6 @@ def test_numbers_are_found_and_taken_as_they_are() -> None:
     assert {("moit_plus", "contrastive_epochs"), ("jnpl", "positive_order")} <= set(once(int))
     assert ("co_teaching", "forget_rate") in once(float)
     for name in METHODS:
-        method = build(name, DATA, **{k: v for k, v in settings_of(name).items() if type(v) is int})
+        whole: dict[str, Any] = {k: v for k, v in settings_of(name).items() if type(v) is int}
+        method = build(name, DATA, **whole)
         assert torch.equal(method.labels, DATA.splits["train"].labels)

@@ -15,6 +15,7 @@ from pmnar.data import NoisyDataModule, Share
 from pmnar.errors import InputError
 from pmnar.methods import UNICON, DivideMix
 from pmnar.methods.semi_supervised import SemiSupervised, prior_penalty
+from pmnar.runtime.compute import Compute
 
 
 def made(
@@ -88,6 +89,15 @@ def test_a_class_with_one_sample_or_none_is_trained_on(name: str, classes: int, 
     fit(method, data, epochs=3, limit_val_batches=0)
     assert all(value.isfinite().all() for value in method.state_dict().values())
     assert set(method.scores()) == {"clean_probability"}
+
+
+def test_a_warm_up_s_batch_too_small_for_the_devices_is_told() -> None:
+    data = make_data()
+    setting = make_setting(data, compute=Compute(devices=3))
+    method = DivideMix(setting, warmup_batch_size=5)
+    with pytest.raises(InputError, match="warmup_batch_size must be at least 6, two for each dev"):
+        method.attach(data)
+    DivideMix(setting, warmup_batch_size=6).attach(data)
 
 
 def test_too_few_labelled_for_the_devices_are_told() -> None:

@@ -99,7 +99,8 @@ class Stream(NamedTuple):
 
     Attributes:
         indices: positions in the split, int64 `[n]`.
-        batch_size: samples in a global batch; None: `data.batch_size`. No more than there are.
+        batch_size: samples in a global batch; None: `data.batch_size`. Two for each rank at least,
+            and no more than there are.
         split: `train`, or `clean`, which has true labels.
     """
 
@@ -141,7 +142,7 @@ class ShuffledBatches(Sampler[Request]):
     ) -> None:
         self.streams = {
             name: stream._replace(
-                batch_size=min(stream.batch_size or batch_size, len(stream.indices))
+                batch_size=min(max(stream.batch_size or batch_size, 2 * world), len(stream.indices))
             )
             for name, stream in streams.items()
             if len(stream.indices) >= 2 * world

@@ -47,6 +47,10 @@ class Decoupling(NoisyLabelMethod):
         super().__init__(setting, networks=2)
         self.warmup_epochs, self.least_share = warmup_epochs, least_share
 
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up."""
+        return {"warm-up ends": self.warmup_epochs}
+
     def losses(self, batch: Batch) -> Losses:
         """Each network's cross-entropy where they disagree, `[B]`."""
         share = batch.share

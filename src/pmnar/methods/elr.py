@@ -118,7 +118,7 @@ class ELRPlus(ELR):
         super().__init__(setting, networks=2, strength=strength, memory=memory)
         self.alpha, self.reweight_labels = alpha, reweight_labels
         self.strength_ramp, self.decay, self.average_ramp = strength_ramp, decay, average_ramp
-        self.averages = Averages(self.networks)
+        self.averages = Averages(self.networks, parameters_alone=True)
 
     def losses(self, batch: Batch) -> Losses:
         """Cross-entropy and the regulariser of each network, of mixed images, `[B]` each."""

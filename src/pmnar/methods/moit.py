@@ -105,6 +105,12 @@ class MOIT(StagedMethod):
         assert isinstance(network, ProjectedNetwork)
         return network
 
+    def events(self) -> dict[str, int]:
+        """Where guesses stand in for labels too."""
+        begin = self.guess_after
+        come = self.stage_of(begin + 1)[0] == "contrastive"
+        return super().events() | ({"guesses begin": begin} if come else {})
+
     # -- losses -----------------------------------------------------------------------------------
 
     def losses(self, batch: Batch) -> Losses:

@@ -99,6 +99,16 @@ class SemiSupervised(NoisyLabelMethod):
         """Ask for views and streams, and keep how many samples a batch has."""
         super().attach(data)
         self.batch_size = data.batch_size
+        size, least = self.warmup_batch_size, 2 * self._setting.compute.world_size
+        if size is not None and size < least:
+            raise InputError(
+                f"method.warmup_batch_size must be at least {least}, two for each device, or null, "
+                f"got {size}"
+            )
+
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up."""
+        return {"warm-up ends": self.warmup_epochs}
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""

@@ -1,6 +1,7 @@
 """Methods that train in stages, one after the other."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -54,6 +55,12 @@ class StagedMethod(NoisyLabelMethod):
         if epoch == 1 and self.current_epoch:
             self.begin_stage(name)
         super().on_train_epoch_start()
+
+    def events(self) -> dict[str, int]:
+        """Where a stage follows another."""
+        _, *others = self.stages
+        *ends, _ = accumulate(self.stages.values())
+        return {f"{name} begins": end for name, end in zip(others, ends, strict=True)}
 
     def multiply_rates(self, factor: float) -> None:
         """Multiply all learning rates, from now on: the schedule goes on from there."""

@@ -27,7 +27,7 @@ class TruncatedGCE(NoisyLabelMethod):
         networks: 1.
         q: of the loss, in (0, 1]: towards 0 cross-entropy, at 1 the absolute error.
         threshold: a sample whose label has at most this probability is left out, in [0, 1).
-        warmup_epochs: epochs before the first pruning, at least 0.
+        warmup_epochs: epochs before the first pruning, at least 0; 39: it is before the 40th.
         prune_every: epochs from one pruning to the next, at least 1.
 
     Attributes:
@@ -46,7 +46,7 @@ class TruncatedGCE(NoisyLabelMethod):
         networks: int = 1,
         q: float = 0.7,
         threshold: float = 0.5,
-        warmup_epochs: int = 40,
+        warmup_epochs: int = 39,
         prune_every: int = 10,
     ) -> None:
         if networks != 1:
@@ -59,6 +59,10 @@ class TruncatedGCE(NoisyLabelMethod):
         self.q, self.threshold = q, threshold
         self.warmup_epochs, self.prune_every = warmup_epochs, prune_every
         self.register_buffer("kept", torch.ones(len(self.labels), dtype=torch.bool))
+
+    def events(self) -> dict[str, int]:
+        """The first pruning, which is the end of the warm-up."""
+        return {"first pruning": self.warmup_epochs}
 
     def losses(self, batch: Batch) -> Losses:
         """The loss where a sample is kept, and what it is at the threshold elsewhere, `[B]`."""
