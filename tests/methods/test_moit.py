@@ -179,7 +179,7 @@ class Reference:
         self.agreement = [s[y] for s, y in zip(second, self.labels, strict=True)]
         agree = [s.index(max(s)) == y for s, y in zip(second, self.labels, strict=True)]
         members = {k: [i for i, y in enumerate(self.labels) if y == k] for k in set(self.labels)}
-        counts = sorted(sum(agree[i] for i in of) for of in members.values())
+        counts = sorted(sum(agree[i] for i in of) for of in members.values() if len(of) > 1)
         number = counts[(len(counts) - 1) // 2]
         distance = [-log(min(max(share, 0.01), 0.99)) for share in self.agreement]
         kept = {
