@@ -40,8 +40,8 @@ class Beside(nn.Linear):
     """A head of the first features; the others are added to its logits."""
 
     def forward(self, input: Tensor) -> Tensor:
-        own, told = input.split([self.in_features, self.out_features], 1)
-        return super().forward(own) + told
+        own: Tensor = super().forward(input[:, : self.in_features])
+        return own + input[:, self.in_features :]
 
 
 class Telling(TinyNet):

@@ -197,9 +197,11 @@ class ShuffledBatches(Sampler[Request]):
 
 def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
     """Raise `InputError` unless a batch has two samples a rank, and no more than there are."""
-    if not 2 * world <= batch_size <= size:
+    is_whole = isinstance(batch_size, int)
+    if not (is_whole and 2 * world <= batch_size <= size):
+        kind = "" if is_whole else "a whole number "
         raise InputError(
-            f"data.batch_size must be in [{2 * world}, {size}] "
+            f"data.batch_size must be {kind}in [{2 * world}, {size}] "
             f"({size} training samples, {world} devices), got {batch_size}"
         )
 
