@@ -233,3 +233,11 @@ def test_three_epochs_and_the_further_stage_equal_the_plain_loop(
     close = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
     close(method.scores()["agreement"], torch.tensor(reference.agreement))
     close(dict(method.networks["first"].state_dict()), dict(reference.net.state_dict()))
+
+
+@pytest.mark.parametrize(("guess_after", "marked"), [(3, {"guesses begin": 3}), (4, {})])
+def test_marks_are_of_what_the_epochs_come_to(guess_after: int, marked: dict[str, int]) -> None:
+    data = make_data()
+    plus = build("moit_plus", data, contrastive_epochs=4, guess_after=guess_after)
+    assert plus.events() == {"plus begins": 4} | marked
+    assert build("moit", data, guess_after=4).events() == {"guesses begin": 4}

@@ -123,6 +123,7 @@ def test_a_run_within_its_warm_up_is_told_and_has_no_opinion() -> None:
     fit(method, data, epochs=2)
     assert method.scores() == {}
     assert method.advice(4) is None
+    assert method.events() == {"warm-up ends": 3}
     advice = method.advice(3)
     assert advice is not None
     assert "method.warmup_epochs=3 is not below trainer.max_epochs=3" in advice
