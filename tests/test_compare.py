@@ -26,8 +26,8 @@ def test_what_is_there_is_not_run_again(monkeypatch: pytest.MonkeyPatch, tmp_pat
         compare.main()
     found = results(out.with_suffix(".jsonl"))
     assert [result["method"] for result in found] == ["ce", "pm"]
-    assert found[0]["cost"] == pytest.approx(2 + 1 / 3)  # epochs; labels are judged in the end
-    assert found[1]["cost"] == pytest.approx(2 * 4 / 3)  # and a forward of all after each
+    for result in found:  # two epochs, in pm's warm-up, and the pass that judges labels in the end
+        assert result["cost"] == pytest.approx(2 + 1 / 3)
     written = out.with_suffix(".md").read_text("utf-8")
     assert written.count("\n| `") == 2
     assert "**sym50**" in written
