@@ -12,6 +12,7 @@ REALS: dict[str, Callable[[float], bool]] = {
     "in [0, 1)": lambda x: 0 <= x < 1,
     "in (0, 1]": lambda x: 0 < x <= 1,
     "in (0, 1)": lambda x: 0 < x < 1,
+    "in (0, 100]": lambda x: 0 < x <= 100,
 }
 """Ranges of real numbers, none of which NaN is in."""
 
