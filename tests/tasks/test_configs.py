@@ -77,7 +77,7 @@ def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.02, 0.9, 5e-4)
     assert (scheduler.milestones, scheduler.gamma) == (milestones, 0.1)
     network = {"_target_": "pmnar.networks.PreActResNet18", "width": 64, "stem_stride": 1}
-    assert cfg.network == network
+    assert cfg.network == network | {"shortcut": "activated"}
     views = cfg.dataset.views
     assert (views.padding, views.flip) == (4, True)
     assert (views.strong, views.cutout) == ("autoaugment", 0)
