@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.errors import HydraException
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from toy import make_data, make_setting
+
+from pmnar.tasks.command import SCHEDULER
 
 CONF = Path(__file__).parents[2] / "conf"
 Composed = Callable[..., DictConfig]
@@ -113,6 +116,42 @@ def test_uniform_selection_s_rate_is_lowest_at_epoch_280_of_350(composed: Compos
     assert "T_max" not in typed.scheduler
 
 
+SCHEDULES: dict[tuple[str, str], dict[str, Any]] = {
+    # the papers' learning rates over the epochs, where they are not the data set's, or the method's
+    ("elr", "cifar10"): {"T_0": 10, "eta_min": 1e-3},
+    ("elr", "cifar100"): {"milestones": [80, 120], "gamma": 0.01},
+    ("unicon", "cifar100"): {"T_max": 280, "eta_min": 2e-4},
+    ("unicon", "tiny_imagenet"): {"milestones": [200, 400], "gamma": 0.1},
+    ("unicon", "mini_webvision"): {"milestones": [60], "gamma": 0.1},
+    ("sop_plus", "cifar10"): {"T_max": 300, "eta_min": 2e-4},
+    ("unicon", "mnist"): {"T_max": 60, "eta_min": 0.0},
+    ("elr", "mnist"): {"milestones": [40, 50], "gamma": 0.1},
+    ("elr", "digits"): {"T_max": 80, "eta_min": 0.0},
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), SCHEDULES)
+def test_a_paper_may_choose_the_scheduler(composed: Composed, method: str, dataset: str) -> None:
+    scheduler = resolved(composed, f"method={method}", f"dataset={dataset}").scheduler
+    found = {key: value for key, value in scheduler.items() if not str(key).startswith("_")}
+    assert found == SCHEDULES[method, dataset]
+
+
+@pytest.mark.parametrize("name", choices("scheduler"))
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_a_typed_scheduler_beats_the_papers(composed: Composed, name: str, order: slice) -> None:
+    file = OmegaConf.load(CONF / "scheduler" / f"{name}.yaml")
+    for method, dataset in [("elr", "cifar10"), ("unicon", "tiny_imagenet"), ("elr", "digits")]:
+        typed = [f"scheduler={name}", f"method={method}", f"dataset={dataset}"]
+        scheduler = composed(*typed[order]).scheduler
+        assert OmegaConf.to_container(scheduler) == OmegaConf.to_container(file)
+
+
+def test_a_key_of_a_papers_scheduler_may_be_typed(composed: Composed) -> None:
+    cfg = composed("method=elr", "dataset=cifar10", "scheduler.T_0=20")
+    assert cfg.scheduler.T_0 == 20
+
+
 def test_data_set_and_noise_alone_are_the_papers_setting(composed: Composed) -> None:
     cfg = resolved(composed, "dataset=cifar100", "noise=asym30")
     assert cfg.noise == {
@@ -169,6 +208,9 @@ def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
     cfg = resolved(composed, f"method={name}", f"dataset={dataset}")
     written = OmegaConf.load(CONF / "paper" / f"{recipe}.yaml")
     assert OmegaConf.merge(cfg, written) == cfg, "something is overwritten again"
+    if scheduler := OmegaConf.select(written, SCHEDULER):
+        file = OmegaConf.load(CONF / "scheduler" / f"{scheduler}.yaml")
+        assert set(cfg.scheduler) == set(file)
     setting = replace(
         make_setting(make_data()),
         optimizer=instantiate(cfg.optimizer),
