@@ -152,6 +152,33 @@ def test_a_key_of_a_papers_scheduler_may_be_typed(composed: Composed) -> None:
     assert cfg.scheduler.T_0 == 20
 
 
+NORMALISED = {
+    # as in public code: mean, standard deviation
+    ("cifar10", "ours"): ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
+    ("cifar10", "dividemix"): ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    ("cifar10", "elr"): ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    ("cifar100", "ours"): ([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]),
+    ("cifar100", "dividemix"): ([0.507, 0.487, 0.441], [0.267, 0.256, 0.276]),
+    ("cifar100", "elr"): ([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+}
+
+
+@pytest.mark.parametrize(("dataset", "name"), NORMALISED)
+def test_images_are_normalised_as_in_public_code_where_it_is_asked_for(
+    composed: Composed, dataset: str, name: str
+) -> None:
+    asked = [] if name == "ours" else [f"dataset.normalisation={name}"]
+    found = composed(f"dataset={dataset}", *asked).dataset
+    assert (found.mean, found.std) == NORMALISED[dataset, name]
+    typed = composed(f"dataset={dataset}", *asked, "dataset.std=[1,1,1]").dataset
+    assert (typed.mean, typed.std) == (NORMALISED[dataset, name][0], [1, 1, 1])
+
+
+def test_constants_of_code_that_is_not_known_are_refused(refuse: Callable[..., str]) -> None:
+    told = "dataset.normalisation must be one of ours, dividemix, elr, got theirs"
+    assert refuse("dataset=cifar10", "dataset.normalisation=theirs") == told
+
+
 def test_data_set_and_noise_alone_are_the_papers_setting(composed: Composed) -> None:
     cfg = resolved(composed, "dataset=cifar100", "noise=asym30")
     assert cfg.noise == {
