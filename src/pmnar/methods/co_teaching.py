@@ -148,7 +148,7 @@ class CoTeachingPlus(CoTeaching):
         self,
         setting: Setting,
         *,
-        warmup_epochs: int = 20,
+        warmup_epochs: int = 10,
         **shared: Any,
     ) -> None:
         if warmup_epochs < 0:

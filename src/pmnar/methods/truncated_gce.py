@@ -45,7 +45,7 @@ class TruncatedGCE(NoisyLabelMethod):
         networks: int = 1,
         q: float = 0.7,
         threshold: float = 0.5,
-        warmup_epochs: int = 40,
+        warmup_epochs: int = 10,
         prune_every: int = 10,
     ) -> None:
         if networks != 1:

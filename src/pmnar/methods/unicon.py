@@ -59,6 +59,7 @@ class UNICON(SemiSupervised):
         self,
         setting: Setting,
         *,
+        strength: float = 30.0,
         jsd_base: str | int = "e",
         most_divergence: float = 0.7,
         divisor: float = 5.0,
@@ -79,7 +80,9 @@ class UNICON(SemiSupervised):
             )
         if projection < 1:
             raise InputError(f"method.projection must be at least 1, got {projection}")
-        super().__init__(setting.with_network(Projected(projection, norm=True)), **shared)
+        super().__init__(
+            setting.with_network(Projected(projection, norm=True)), strength=strength, **shared
+        )
         self.base, self.most_divergence, self.divisor = (
             BASES[str(jsd_base)],
             most_divergence,
