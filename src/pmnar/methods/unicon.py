@@ -36,6 +36,7 @@ class UNICON(SemiSupervised):
 
     Args:
         setting: what all methods share; its networks tell their features.
+        strength: λ_u of the loss without labels, as in `SemiSupervised`.
         jsd_base: of the logarithm in the divergence of label and prediction: `e`, as its code, or
             2, as its paper; only with 2 can `most_divergence` matter.
         most_divergence: d_μ: a mean divergence over it is lowered for the threshold,
