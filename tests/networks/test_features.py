@@ -8,7 +8,9 @@ from torch import nn
 
 from pmnar.errors import InputError
 from pmnar.networks import (
+    CNN9,
     PreActResNet18,
+    ResNet34,
     SmallCNN,
     feature_size,
     features_and_logits,
@@ -27,9 +29,18 @@ def check(network: nn.Module, side: int) -> None:
     assert torch.equal(logits, network(x))
 
 
-@pytest.mark.parametrize("network", [SmallCNN(7, 3, dropout=0.5), PreActResNet18(7, width=4)])
+@pytest.mark.parametrize(
+    "network",
+    [
+        SmallCNN(7, 3, dropout=0.5),
+        PreActResNet18(7, width=4),
+        PreActResNet18(7, width=4, shortcut="raw"),
+        ResNet34(7, width=4),
+        CNN9(7, width=4),
+    ],
+)
 def test_logits_are_the_head_s_of_the_features(network: nn.Module) -> None:
-    check(network, 16)
+    check(network, 32 if isinstance(network, CNN9) else 16)
     assert feature_size(network) == network.head.in_features  # type: ignore[union-attr]
 
 
@@ -38,6 +49,16 @@ def test_a_timm_model_s_too(name: str) -> None:
     pytest.importorskip("timm")
     fixed: dict[str, Any] = {"img_size": 64} if "vit" in name or "swin" in name else {}
     check(timm_network(7, 3, name, **fixed), 64)
+
+
+def test_inception_resnet_v2_is_of_the_published_size_and_has_both_parts() -> None:
+    """Without values: it is large."""
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        network = timm_network(1000, name="inception_resnet_v2").eval()
+        features, logits = features_and_logits(network, torch.zeros(2, 3, 75, 75))
+    assert sum(p.numel() for p in network.parameters()) == 55_843_464
+    assert (features.shape[1], logits.shape) == (feature_size(network), (2, 1000))
 
 
 def test_dropped_features_are_dropped_before_the_head() -> None:

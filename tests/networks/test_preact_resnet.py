@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from pmnar.errors import InputError
 from pmnar.networks import PreActResNet18
 from pmnar.networks.preact_resnet import PreActBlock
 
@@ -48,6 +49,34 @@ def test_the_shortcut_leaves_from_the_activated_tensor(outputs: int, stride: int
     torch.testing.assert_close(block(x), residual + shortcut)
 
 
+@pytest.mark.parametrize(("outputs", "stride"), [(8, 1), (16, 2), (16, 1)])
+def test_a_raw_shortcut_carries_the_input_where_it_is_the_identity(
+    outputs: int, stride: int
+) -> None:
+    torch.manual_seed(0)
+    block, x = PreActBlock(8, outputs, stride, raw=True), torch.randn(4, 8, 6, 6)
+    other = PreActBlock(8, outputs, stride)
+    other.load_state_dict(block.state_dict())
+    if isinstance(block.shortcut, torch.nn.Conv2d):
+        assert torch.equal(block(x), other(x))
+    else:
+        activated = F.relu(F.batch_norm(x, None, None, training=True))
+        torch.testing.assert_close(block(x) - other(x), x - activated)
+
+
+def test_the_raw_form_s_stem_is_a_convolution_alone() -> None:
+    """And its parameters those that are published of it: 128 fewer."""
+    with torch.device("meta"):
+        network = PreActResNet18(10, shortcut="raw")
+    assert sum(p.numel() for p in network.parameters()) == 11_171_146
+    assert [type(layer) for layer in network.stem] == [torch.nn.Conv2d]
+
+
+def test_a_shortcut_of_neither_form_is_told() -> None:
+    with pytest.raises(InputError, match=r"network\.shortcut must be one of activated, raw, got x"):
+        PreActResNet18(10, shortcut="x")
+
+
 def test_stages_double_the_channels_and_halve_the_size() -> None:
     network = PreActResNet18(10, width=8)
     x = network.stem(torch.rand(1, 3, 32, 32))
@@ -58,8 +87,9 @@ def test_stages_double_the_channels_and_halve_the_size() -> None:
     assert shapes[::2] == shapes[1::2] == [(8, 32), (16, 16), (32, 8), (64, 4)]
 
 
-def test_every_parameter_is_trained() -> None:
-    network = PreActResNet18(10, width=8)
+@pytest.mark.parametrize("shortcut", ["activated", "raw"])
+def test_every_parameter_is_trained(shortcut: str) -> None:
+    network = PreActResNet18(10, width=8, shortcut=shortcut)
     network(torch.rand(4, 3, 16, 16)).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in network.parameters())
 

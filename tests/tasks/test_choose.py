@@ -143,6 +143,17 @@ def test_too_few_minutes_shorten_a_run_and_say_so(
     assert "estimate about 2 minutes (30 s an epoch × 4); 80 epochs, 40 minutes, would be" in told
 
 
+@pytest.mark.parametrize(("typed", "cycle"), [((), 4), (("scheduler.T_0=3",), 3)])
+def test_a_run_does_not_end_in_the_midst_of_a_cycle(
+    composed: Composed, runs: Path, monkeypatch: pytest.MonkeyPatch, typed: tuple[str], cycle: int
+) -> None:
+    monkeypatch.setattr(choose, "seconds_of_an_epoch", lambda *_: 30.0)
+    asked = (*FEW[:-1], "scheduler=restarts", "method=ce", "minutes=2", f"runs_dir={runs}", *typed)
+    keys = [text.partition("=")[0] for text in typed]
+    kept = config_of(Path(train(composed(*asked), typed=keys)["run"]))
+    assert (kept["trainer"]["max_epochs"], kept["scheduler"]["T_0"]) == (4, cycle)
+
+
 def test_several_devices_cannot_measure(composed: Composed) -> None:
     cfg = composed(*FEW, "minutes=5", "trainer.devices=2", "recipe=small")
     with pytest.raises(InputError, match=r"minutes=5 needs trainer\.devices=1"):

@@ -181,6 +181,16 @@ def test_brackets_in_what_is_said_are_not_taken_for_markup(
     assert capsys.readouterr().out == "a class called [red], a folder called [/tmp]\n"
 
 
+def test_what_was_perhaps_meant_is_what_the_chosen_method_has(command: Command) -> None:
+    """Not a key of the default one, which may be the very key that was typed."""
+    line = one_error(command("train", "method=apl", "method.warmup_epochs=1"))
+    assert line == "error: Could not override 'method.warmup_epochs'; did you mean " + (
+        "method.name, method.alpha, method.loss?"
+    )
+    line = one_error(command("train", "method=nosuch", "method.warmup_epochs=1"))
+    assert line.startswith("error: method=nosuch does not exist; ")
+
+
 @pytest.mark.parametrize(
     ("task", "arguments", "told"),
     [

@@ -10,6 +10,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from toy import make_data, make_setting
 
+from pmnar.tasks.command import SCHEDULER
+
 CONF = Path(__file__).parents[2] / "conf"
 Composed = Callable[..., DictConfig]
 
@@ -77,7 +79,7 @@ def test_recipe_is_the_papers(composed: Composed, dataset: str) -> None:
     assert (optimizer.lr, optimizer.momentum, optimizer.weight_decay) == (0.02, 0.9, 5e-4)
     assert (scheduler.milestones, scheduler.gamma) == (milestones, 0.1)
     network = {"_target_": "pmnar.networks.PreActResNet18", "width": 64, "stem_stride": 1}
-    assert cfg.network == network
+    assert cfg.network == network | {"shortcut": "activated"}
     views = cfg.dataset.views
     assert (views.padding, views.flip) == (4, True)
     assert (views.strong, views.cutout) == ("autoaugment", 0)
@@ -169,6 +171,9 @@ def test_a_recipe_is_of_a_method_and_a_data_set_and_in_its_ranges(
     cfg = resolved(composed, f"method={name}", f"dataset={dataset}")
     written = OmegaConf.load(CONF / "paper" / f"{recipe}.yaml")
     assert OmegaConf.merge(cfg, written) == cfg, "something is overwritten again"
+    if scheduler := OmegaConf.select(written, SCHEDULER):
+        file = OmegaConf.load(CONF / "scheduler" / f"{scheduler}.yaml")
+        assert set(cfg.scheduler) == set(file)
     setting = replace(
         make_setting(make_data()),
         optimizer=instantiate(cfg.optimizer),

@@ -43,6 +43,15 @@ def test_what_a_paper_says_is_not_chosen_by_itself(command: Command) -> None:
     assert "paper=pmnar_cifar100: this follows method and dataset" in result.err
 
 
+@pytest.mark.parametrize("add", ["", "++"])
+def test_nor_is_its_scheduler(command: Command, add: str) -> None:
+    """The group is: a value typed here would change nothing."""
+    key = f"{add}dataset.recipe.scheduler"
+    result = command("train", "method=elr", "dataset=cifar10", f"{key}=cosine")
+    assert result.code == 2
+    assert result.err == f"error: {key}=cosine: this says what a paper has; type scheduler=cosine\n"
+
+
 def older(config: Any) -> Any:
     """What an earlier version wrote for the same run."""
     config["dataset"]["recipe"] |= {"beta": 1.0, "warmup_epochs": 10}

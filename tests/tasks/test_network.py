@@ -1,6 +1,7 @@
 """Networks of other libraries: their settings, their faults, their published weights."""
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from pmnar.errors import InputError
+from pmnar.networks import CNN9, ResNet34
+from pmnar.tasks.command import plain
 from pmnar.tasks.evaluate import evaluate
-from pmnar.tasks.network import check_network
+from pmnar.tasks.network import build_network, check_network
 from pmnar.tasks.resume import resume
 from pmnar.tasks.train import train
 
@@ -72,6 +75,42 @@ def test_models_that_cannot_be_used_are_refused(
     assert re.match(reason, str(error.value))
     assert len(str(error.value).splitlines()) == 1
     assert not runs.exists()
+
+
+def test_networks_of_papers_are_built(composed: Callable[..., DictConfig]) -> None:
+    for name, kind in {"resnet34": ResNet34, "cnn9": CNN9}.items():
+        settings = plain(composed("dataset=cifar10", f"network={name}", "network.width=4").network)
+        network = build_network(settings, num_classes=10, in_channels=3)
+        assert type(network) is kind
+        check_network(network, torch.zeros(2, 3, 32, 32, dtype=torch.uint8), 10)
+
+
+def test_inception_resnet_v2_needs_timm_and_75_pixels(
+    composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = plain(composed("network=inception_resnet_v2").network)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "timm", None)
+        with pytest.raises(InputError) as error:
+            build_network(settings, num_classes=50, in_channels=3)
+    told = "network.name=inception_resnet_v2 needs timm: pip install 'pmnar[timm]'"
+    assert str(error.value) == told
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        network = build_network(settings, num_classes=50, in_channels=3)
+        assert network.eval()(torch.zeros(2, 3, 75, 75)).shape == (2, 50)
+        with pytest.raises(InputError, match=r"cannot take images of shape \[3, 74, 74\]"):
+            check_network(network, torch.zeros(2, 3, 74, 74), 50)
+
+
+def test_a_deep_network_takes_steps_on_the_digits(short_run: Callable[..., Path]) -> None:
+    folder = short_run("network=resnet34", "method=elr", "trainer.fast_dev_run=2")
+    assert (folder / "samples.parquet").is_file()
+
+
+def test_a_network_for_larger_images_is_refused(refuse: Callable[..., str]) -> None:
+    told = "network: it cannot take images of shape [1, 8, 8]: network=cnn9 takes images from 28"
+    assert refuse("network=cnn9").startswith(told)
 
 
 def test_published_weights_are_asked_for_by_a_new_run_alone(

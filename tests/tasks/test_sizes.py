@@ -37,6 +37,12 @@ def test_places_keep_their_share_of_the_epochs() -> None:
     assert sizes.milestones(90) == [45, 68]
 
 
+def test_cycles_are_whole_and_about_as_long_as_configured() -> None:
+    assert [sizes.cycle(epochs, 10) for epochs in (150, 90, 36, 37, 4, 1)] == [10, 10, 9, 37, 4, 1]
+    for epochs in range(1, 200):
+        assert epochs % sizes.cycle(epochs, 10) == 0
+
+
 def test_images_are_scaled_to_what_is_worth_its_cost() -> None:
     sides = (4, 8, 28, 32, 95, 96, 500)
     assert [sizes.image_size(side) for side in sides] == [8, 8, 28, 32, 32, 64, 64]

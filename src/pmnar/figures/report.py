@@ -34,6 +34,11 @@ CAPTIONS = {
         "Accuracy after each epoch: a curve that rises and then falls shows a "
         "network that has begun to memorise wrong labels.",
     ),
+    "classes": (
+        "Every class over epochs",
+        "A class whose weight and recall fall together is being starved; a dashed one is hardly "
+        "predicted any more.",
+    ),
     "confidence": (
         "Confidence in the given label",
         "How sure the first network is of the label each training sample was given: wrong labels "

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,18 @@ from pmnar.files import whole_lines
 
 Metrics = dict[str, NDArray[np.float64]]
 Summary = dict[str, object]
+
+
+class Classes(NamedTuple):
+    """The table `classes.csv`.
+
+    Attributes:
+        epochs: float64 `[epochs]`.
+        columns: float64 `[epochs, K]` each, NaN where a cell is empty; those that hold a value.
+    """
+
+    epochs: NDArray[np.float64]
+    columns: dict[str, NDArray[np.float64]]
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -29,7 +42,7 @@ def read_metrics(path: Path) -> Metrics:
         name: np.array([_number(row[name], path, name) for row in cells], np.float64)
         for name in names
     }
-    return {name: column for name, column in columns.items() if not np.isnan(column).all()}
+    return {name: column for name, column in columns.items() if _has_value(column)}
 
 
 def read_class_weights(path: Path) -> dict[int, float]:
@@ -41,6 +54,25 @@ def read_class_weights(path: Path) -> dict[int, float]:
     _, rows = _read(path)
     kept = (row for row in rows if row.get("weight"))
     return {int(row["class"]): _number(row["weight"], path, "weight") for row in kept}
+
+
+def read_classes(path: Path) -> Classes:
+    """All of the table `classes.csv`; without an epoch that was not written to its end.
+
+    Raises:
+        InputError: a cell is no number.
+    """
+    names, found = _read(path)
+    rows = list(found)
+    count = 1 + max((int(row["class"]) for row in rows), default=-1)
+    del rows[len(rows) - len(rows) % max(count, 1) :]
+    columns = {
+        name: np.array([_number(row[name], path, name) for row in rows]).reshape(-1, max(count, 1))
+        for name in names
+        if name not in ("class", "name")
+    }
+    epochs = columns.pop("epoch", np.empty((0, 1)))[:, 0]
+    return Classes(epochs, {n: column for n, column in columns.items() if _has_value(column)})
 
 
 def read_summary(path: Path) -> Summary:
@@ -88,6 +120,10 @@ def _read(path: Path) -> tuple[list[str], Iterable[dict[str, str]]]:
     """The names of the columns, and the rows; without a last one that a kill has cut off."""
     reader = csv.DictReader(whole_lines(path), restval="")
     return list(reader.fieldnames or []), reader
+
+
+def _has_value(column: NDArray[np.float64]) -> bool:
+    return not np.isnan(column).all()
 
 
 def _number(cell: str, path: Path, column: str) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from pmnar.detection import most_suspicious, read_samples
+from pmnar.figures.classes import MOST, class_curves, panels
 from pmnar.figures.curves import accuracy_curve, confidence_histogram, detection_curve
 from pmnar.figures.grid import SHEET, worst_samples
 from pmnar.figures.style import save
@@ -17,6 +18,7 @@ from pmnar.figures.tables import (
     events_of,
     lookup,
     read_class_weights,
+    read_classes,
     read_metrics,
     read_summary,
 )
@@ -40,8 +42,8 @@ def write_figures(run: Path, images: Images | None = None) -> list[Path]:
             suspicious images is left out.
 
     Returns:
-        The files written, of `accuracy.png`, `confidence.png`, `detection.png`, `weights.png`,
-        `suspicious.png`. A figure whose data is absent is left out.
+        The files written, of `accuracy.png`, `classes.png`, `confidence.png`, `detection.png`,
+        `weights.png`, `suspicious.png`. A figure whose data is absent is left out.
 
     Raises:
         InputError: a table cannot be read.
@@ -65,10 +67,23 @@ def _from_metrics(run: Path, summary: Summary) -> dict[str, Figure]:
     figures = {}
     if any(name.startswith("accuracy_") for name in metrics):
         figures["accuracy"] = accuracy_curve(metrics, events_of(summary))
+    if curves := _of_classes(run, summary):
+        figures["classes"] = curves
     weights = read_class_weights(run / "classes.csv") or metrics
     if has_weights(weights):
         figures["weights"] = weights_per_class(weights, class_names(summary))
     return figures
+
+
+def _of_classes(run: Path, summary: Summary) -> Figure | None:
+    if len(class_names(summary)) > MOST:
+        return None
+    classes = read_classes(run / "classes.csv")
+    if len(classes.epochs) < 2 or not panels(classes):
+        return None
+    names = class_names(summary, next(iter(classes.columns.values())).shape[1])
+    lost = lookup(summary, "lost_classes")
+    return class_curves(classes, names, lost if isinstance(lost, list) else (), events_of(summary))
 
 
 def _from_samples(samples: pa.Table, summary: Summary, images: Images | None) -> dict[str, Figure]:

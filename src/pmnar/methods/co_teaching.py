@@ -10,8 +10,8 @@ divide a mean by their number once more, which Adam hides; the share left out ri
 acting on the epoch, as the paper has it, not on the rate (it is reached in the codes' tenth epoch,
 where the paper's formula comes to it in the next); Co-teaching+ takes the cross-entropy of
 logits, not of probabilities, and trains on nothing, not on everything, where all predictions agree;
-the recipe is the data set's own (the papers': a 9-layer network, Adam at .001, no augmentation, 200
-epochs).
+the recipe is the data set's own (Co-teaching's: `network=cnn9`, Adam at .001, no augmentation, 200
+epochs), but for the epochs of Co-teaching that Co-teaching+ begins with.
 """
 
 from typing import Any
@@ -160,7 +160,7 @@ class CoTeachingPlus(CoTeaching):
         self,
         setting: Setting,
         *,
-        warmup_epochs: int = 20,
+        warmup_epochs: int = 10,
         **shared: Any,
     ) -> None:
         check_counts(0, warmup_epochs=warmup_epochs)

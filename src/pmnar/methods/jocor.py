@@ -3,7 +3,8 @@
 Wei et al., "Combating noisy labels by agreement: a joint training method with co-regularization",
 CVPR 2020. It needs to know how many labels are wrong: `forget_rate`, as Co-teaching.
 
-Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching).
+Departure from its public code: the recipe is the data set's own (the paper's: as Co-teaching),
+but for λ.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """MixUp: cross-entropy on pairs of images and the same mixture of their labels.
 
 Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018. It needs to know nothing of
-the noise. Departure from its public code: the recipe is the data set's own.
+the noise.
 """
 
 from pmnar.checks import check_reals

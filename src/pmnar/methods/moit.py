@@ -4,9 +4,9 @@ Ortego et al., "Multi-objective interpolation training for robustness to label n
 Neither needs to know anything of the noise.
 
 Departures from the public code: in the contrastive loss every image counts once, where the code
-counts the second image of a mix, and an image's other view, twice in places; the recipe and the
-views are the data set's own, unless `view` says otherwise; the predictions on images as they are
-are made where they are used alone.
+counts the second image of a mix, and an image's other view, twice in places; the mixed views are
+the data set's own, weak or strong (`view`), not SimCLR's; the predictions on images as they are are
+made where they are used alone.
 """
 
 from collections.abc import Mapping

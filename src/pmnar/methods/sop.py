@@ -4,8 +4,8 @@ Liu et al., "Robust training under label noise by over-parameterization", ICML 2
 know nothing of the noise; the rates of the samples' parameters that suit depend on it.
 
 Departures from its public code: u and v take their step of SGD in the rows that a batch has, where
-the code steps through all; nothing is held out for validation; the recipe is the data set's own.
-Cutout's hole is the code's, 0 once normalised, where `dataset.views.cutout_fill` is `mean`.
+the code steps through all; nothing is held out for validation. Cutout's hole is the code's, 0 once
+normalised, where `dataset.views.cutout_fill` is `mean`.
 """
 
 import torch

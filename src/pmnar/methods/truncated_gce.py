@@ -4,7 +4,7 @@ Zhang and Sabuncu, "Generalized cross entropy loss for training deep neural netw
 labels", NeurIPS 2018 (Algorithm 1). It needs to know nothing of the noise.
 
 Departures: what is left out is decided by the network after the epoch before, un-augmented, where
-the unofficial code takes the one with the best test accuracy so far; the recipe is the data set's.
+the unofficial code takes the one with the best test accuracy so far.
 """
 
 import torch
@@ -46,7 +46,7 @@ class TruncatedGCE(NoisyLabelMethod):
         networks: int = 1,
         q: float = 0.7,
         threshold: float = 0.5,
-        warmup_epochs: int = 39,
+        warmup_epochs: int = 10,
         prune_every: int = 10,
     ) -> None:
         if networks != 1:

@@ -37,6 +37,7 @@ class UNICON(SemiSupervised):
 
     Args:
         setting: what all methods share; its networks tell their features.
+        strength: λ_u of the loss without labels, as in `SemiSupervised`.
         jsd_base: of the logarithm in the divergence of label and prediction: `e`, as its code, or
             2, as its paper; only with 2 can `most_divergence` matter.
         most_divergence: d_μ: a mean divergence over it is lowered for the threshold,
@@ -60,6 +61,7 @@ class UNICON(SemiSupervised):
         self,
         setting: Setting,
         *,
+        strength: float = 30.0,
         jsd_base: str | int = "e",
         most_divergence: float = 0.7,
         divisor: float = 5.0,
@@ -74,7 +76,9 @@ class UNICON(SemiSupervised):
         check_reals("at least 0", contrast_strength=contrast_strength)
         check_reals("at least 0", most_divergence=most_divergence)
         check_counts(1, projection=projection)
-        super().__init__(setting.with_network(Projected(projection, norm=True)), **shared)
+        super().__init__(
+            setting.with_network(Projected(projection, norm=True)), strength=strength, **shared
+        )
         self.base, self.most_divergence, self.divisor = (
             BASES[str(jsd_base)],
             most_divergence,

@@ -32,7 +32,7 @@ def timm_network(
     try:
         import timm
     except ImportError:
-        raise InputError("network=timm needs timm: pip install 'pmnar[timm]'") from None
+        raise InputError(f"network.name={name} needs timm: pip install 'pmnar[timm]'") from None
     if not timm.is_model(name):
         near = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "resnet18"
         raise InputError(f"network.name: timm has no model {name}; near it: {near}")

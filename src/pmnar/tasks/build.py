@@ -55,6 +55,14 @@ def _hole(dataset: DictConfig) -> list[float] | None:
     return plain(dataset.mean) if fill == "mean" else None
 
 
+def check_normalisation(cfg: DictConfig) -> None:
+    """Raise `InputError` where `dataset.normalisation` is none of those that the data set knows."""
+    known, name = cfg.dataset.get("constants"), cfg.dataset.get("normalisation")
+    if known is not None and name not in known:
+        choices = ", ".join(map(str, known))
+        raise InputError(f"dataset.normalisation must be one of {choices}, got {name}")
+
+
 def build_method(
     cfg: DictConfig, data: NoisyDataModule, compute: Compute, *, weights_follow: bool = False
 ) -> NoisyLabelMethod:

@@ -205,6 +205,8 @@ class Choice:
         self.put(f"{RECIPE}.milestones", sizes.milestones(epochs) if small else same_shape)
         if cosine is not None:
             self.put(f"{RECIPE}.cosine_epochs", sizes.scaled([cosine], configured, epochs)[0])
+        if (restarts := self.cfg.scheduler.get("T_0")) and epochs % restarts:
+            self.put("scheduler.T_0", sizes.cycle(epochs, restarts))
         for key in BEGINNINGS:
             if key in method:
                 length = self._warm_up(method[key], steps, epochs, small)

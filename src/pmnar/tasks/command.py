@@ -18,6 +18,8 @@ OF_THE_COMMAND = (
     *("launcher", "sweeper", "hydra"),
 )
 """Overrides that are a command's own, and never a resumed run's."""
+SCHEDULER = "dataset.recipe.scheduler"
+"""Where a file of `conf/paper` says which scheduler its method has for its data set."""
 SET_ASIDE: list[str] = []
 """Overrides for the configuration of the run that this command resumes."""
 
@@ -33,8 +35,21 @@ def _choices() -> str:
     return "\n".join(f"{group}: {', '.join(lines[group])}" for group in sorted(lines))
 
 
+def _of_paper(method: str, dataset: str, otherwise: str) -> str:
+    """The `dataset.recipe.scheduler` of `conf/paper/<method>_<dataset>.yaml`, where it says one.
+
+    In a defaults list Hydra gives it the choices of both groups. That file itself may override
+    none: Hydra forbids it to what is chosen by other choices.
+    """
+    path = config_dir() / "paper" / f"{method}_{dataset}.yaml"
+    if not path.is_file():
+        return otherwise
+    return str(OmegaConf.select(OmegaConf.load(path), SCHEDULER, default=otherwise))
+
+
 # What configurations cannot do themselves.
 OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
+OmegaConf.register_new_resolver("of_paper", _of_paper, replace=True)
 OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
 OmegaConf.register_new_resolver("choices", _choices, replace=True)
 

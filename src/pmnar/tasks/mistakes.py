@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pmnar.errors import TOLD, NonFiniteLossError, RankLostError, WriteError
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.runtime.typed import assignment
+from pmnar.tasks.command import config_dir
 from pmnar.tasks.defaults import composed
 
 PLUGINS = {
@@ -136,9 +137,22 @@ def nearest(name: str, options: Iterable[str]) -> str:
 
 
 def known_keys(config_name: str) -> list[str]:
-    """Every key of the default configuration, dotted, and the groups."""
-    cfg = composed(config_name, [])
+    """Every key, dotted, of the configuration that the typed choices give, and the groups.
+
+    Of the default one where those are no choices, or are several.
+    """
+    try:
+        cfg = composed(config_name, typed_choices())
+    except (HydraException, OmegaConfBaseException):
+        cfg = composed(config_name, [])
     return dotted_keys(OmegaConf.to_container(cfg, resolve=False))
+
+
+def typed_choices() -> list[str]:
+    """What was typed of groups, such as `method=ce`: their keys differ from choice to choice."""
+    typed = (text.partition("=")[0] for text in sys.argv[1:])
+    groups = {key for key in typed if key.isidentifier() and (config_dir() / key).is_dir()}
+    return [text for text in sys.argv[1:] if text.partition("=")[0] in groups]
 
 
 def dotted_keys(node: Any, prefix: str = "") -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pmnar.errors import InputError
+from pmnar.tasks.command import SCHEDULER
 
 MOVED = {
     "dataset.recipe.beta": "method.beta",
@@ -27,6 +28,8 @@ def check_typed(arguments: Sequence[str]) -> None:
         key, equals, value = argument.lstrip("+~").partition("=")
         if key == "paper":
             raise InputError(f"{argument}: this follows method and dataset; set its keys")
+        if key == SCHEDULER:
+            raise InputError(f"{argument}: this says what a paper has; type scheduler={value}")
         if key in MOVED:
             new = MOVED[key]
             raise InputError(f"{key} is called {new} now: type {new}{equals}{value}")

@@ -73,6 +73,17 @@ def scaled(places: Sequence[int], of: int, to: int) -> list[int]:
     return [max(round(place * to / of), 1) for place in places]
 
 
+def cycle(all_epochs: int, configured: int) -> int:
+    """Epochs of a cycle of the learning rate, about as many as configured, or more.
+
+    Cycles are whole: a run that ended in the midst of one would end at a high rate.
+    """
+    number = max(round(all_epochs / configured), 1)
+    while all_epochs % number:
+        number -= 1
+    return all_epochs // number
+
+
 def milestones(all_epochs: int) -> list[int]:
     """After which epochs the learning rate falls: a half and three quarters, as folders have it."""
     return scaled([2, 3], 4, all_epochs)

@@ -24,7 +24,7 @@ from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import CHECKPOINT, CONFIG, is_first_process, locked, make_run_folder
-from pmnar.tasks.build import build_datamodule, build_method
+from pmnar.tasks.build import build_datamodule, build_method, check_normalisation
 from pmnar.tasks.choose import EPOCHS, Choice, check_choice, chooses
 from pmnar.tasks.cluster import name_job
 from pmnar.tasks.command import plain
@@ -68,6 +68,7 @@ def train(
         RunStopped, RankLostError, WriteError: see `Ending`.
     """
     quieten()
+    check_normalisation(cfg)
     check_settings(cfg)
     compute = check(cfg)
     set_up_process(compute.threads)
