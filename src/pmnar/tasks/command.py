@@ -35,6 +35,7 @@ def _choices() -> str:
 
 # What configurations cannot do themselves.
 OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
+OmegaConf.register_new_resolver("half", lambda number: max(number // 2, 1), replace=True)
 OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
 OmegaConf.register_new_resolver("choices", _choices, replace=True)
 
