@@ -12,6 +12,7 @@ from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
 from pmnar.methods.nlnl import NLNL
+from pmnar.methods.noise_adaptation import NoiseAdaptation
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -36,6 +37,7 @@ __all__ = [
     "LossCorrection",
     "MOITPlus",
     "MixUp",
+    "NoiseAdaptation",
     "NoisyLabelMethod",
     "Plain",
     "Setting",

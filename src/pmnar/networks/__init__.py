@@ -1,15 +1,18 @@
 """Networks: plain modules from images `[B, C, H, W]` to logits `[B, K]`."""
 
 from pmnar.networks.features import feature_size, features_and_logits
+from pmnar.networks.noise_layer import NoiseLayer, WithNoiseLayer
 from pmnar.networks.preact_resnet import PreActResNet18
 from pmnar.networks.projected import Projected
 from pmnar.networks.small_cnn import SmallCNN
 from pmnar.networks.timm_bridge import timm_network
 
 __all__ = [
+    "NoiseLayer",
     "PreActResNet18",
     "Projected",
     "SmallCNN",
+    "WithNoiseLayer",
     "feature_size",
     "features_and_logits",
     "timm_network",
