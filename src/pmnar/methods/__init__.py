@@ -1,5 +1,6 @@
 """Methods: one LightningModule a file, over a base class that holds what all share."""
 
+from pmnar.methods.active_bias import ActiveBias
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
 from pmnar.methods.decoupling import Decoupling
@@ -28,6 +29,7 @@ __all__ = [
     "PMNAR",
     "SOP",
     "UNICON",
+    "ActiveBias",
     "CoTeaching",
     "CoTeachingPlus",
     "Decoupling",
