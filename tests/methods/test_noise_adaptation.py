@@ -91,7 +91,8 @@ def test_it_is_finite_for_sure_predictions_and_matrices(size: float) -> None:
 
 def test_until_the_warm_up_ends_it_is_cross_entropy() -> None:
     states = []
-    for name, more in (("noise_adaptation", {"warmup_epochs": 3}), ("ce", {})):
+    settings: dict[str, dict[str, Any]] = {"noise_adaptation": {"warmup_epochs": 3}, "ce": {}}
+    for name, more in settings.items():
         data = make_data()
         method = build(name, data, **more)
         fit(method, data, epochs=2)

@@ -9,6 +9,7 @@ from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
 from pmnar.methods.loss_correction import LossCorrection
+from pmnar.methods.mentornet import MentorNetPD
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
@@ -38,6 +39,7 @@ __all__ = [
     "JoCoR",
     "LossCorrection",
     "MOITPlus",
+    "MentorNetPD",
     "MixUp",
     "NoiseAdaptation",
     "NoisyLabelMethod",

@@ -1,6 +1,7 @@
 """An output layer of training alone: what a network predicts becomes the label it is given."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ class NoiseLayer(nn.Module):
         super().__init__()
         self.network = network
         like = next(network.parameters())
-        settings = {"dtype": like.dtype, "device": like.device}
+        settings: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         self.register_buffer("start", start.to(**settings))
         self.register_buffer("active", torch.zeros((), dtype=torch.bool, device=like.device))
         self.change = nn.Parameter(torch.zeros_like(self.start))
