@@ -64,14 +64,10 @@ def test_the_threshold_comes_to_the_percentile() -> None:
 
 
 def test_without_a_mentor_it_is_cross_entropy() -> None:
+    none = {"burn_in": 1.0, "linear_from": 1.0, "dropout": 0.0, "first_dropout": 0.0}
+    settings: dict[str, dict[str, Any]] = {"mentornet_pd": none, "ce": {}}
     states = []
-    for name, more in (
-        (
-            "mentornet_pd",
-            {"burn_in": 1.0, "linear_from": 1.0, "dropout": 0.0, "first_dropout": 0.0},
-        ),
-        ("ce", {}),
-    ):
+    for name, more in settings.items():
         data = make_data()
         method = build(name, data, **more)
         fit(method, data, epochs=2)

@@ -110,6 +110,11 @@ class ActiveBias(NoisyLabelMethod):
         """The end of the warm-up."""
         return {"warm-up ends": self.warmup_epochs} if self.warmup_epochs else {}
 
+    @property
+    def suspects_by(self) -> str:
+        """What was predicted in all of training."""
+        return "remembered"
+
     def scores(self) -> dict[str, Tensor]:
         """`remembered`: mean p_y of all of training, in [0, 1]; `spread`: its deviation."""
         count, mean, squares = self.history.unbind(-1)

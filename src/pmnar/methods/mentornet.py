@@ -94,6 +94,15 @@ class MentorNetPD(NoisyLabelMethod):
         """The share of the curriculum that is done, in [0, 1]."""
         return min(self.epochs_done / self.curriculum_epochs, 1.0)
 
+    def advice(self, epochs: int) -> str | None:
+        """That a run does not come to the curriculum's end."""
+        if epochs >= self.curriculum_epochs:
+            return None
+        return (
+            f"the curriculum is for method.curriculum_epochs={self.curriculum_epochs} epochs, and "
+            f"trainer.max_epochs={epochs}: dataset.recipe.max_epochs={epochs} shortens both"
+        )
+
     def losses(self, batch: Batch) -> Losses:
         """Weighted cross-entropy, `[B]`; the mean is over the batch, whatever the weights."""
         share = batch.share
