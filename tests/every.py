@@ -24,6 +24,8 @@ SHORT = {"warmup_epochs": 1}
 STAGES = {
     **dict.fromkeys(("negative_epochs", "selective_epochs", "positive_epochs", "joint_epochs"), 1),
     **dict.fromkeys(("trusted_epochs", "soft_epochs"), 1),
+    **dict.fromkeys(("plain_epochs", "corrected_epochs"), 1),
+    "curriculum_epochs": 4,
     "cut": 0.02,
     "contrastive_epochs": 2,
     **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),

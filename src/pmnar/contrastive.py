@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from pmnar.precision import product
+
 
 def interpolated_supervised(
     anchors: Tensor,
@@ -64,8 +66,4 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float) -> Tensor:
 
 def similarities(left: Tensor, right: Tensor, temperature: float) -> Tensor:
     """`⟨left, right⟩ / τ`, `[A, C]`, at least float32, also where autocast would halve it."""
-    kind = torch.promote_types(left.dtype, torch.float32)
-    device = left.device.type
-    halves = torch.amp.is_autocast_available(device)  # not where nothing is computed (meta)
-    with torch.autocast(device if halves else "cpu", enabled=False):
-        return left.to(kind) @ right.to(kind).T / temperature
+    return product(left, right.T) / temperature

@@ -88,6 +88,21 @@ def consistency(logits: Tensor, target: Tensor) -> Tensor:
     return (target * (log_target - log_probabilities)).sum(-1)
 
 
+# -- of noise that is known or guessed -------------------------------------------------------------
+
+
+def explained(logits: Tensor, likelihood: Tensor) -> Tensor:
+    """`−log Σ_i p_i c_i`, forward correction (Patrini et al., 2017). Returns `[B]`.
+
+    `likelihood`: c, how likely a sample of each class is given the label that this one has,
+    constant, at least 0, `[B, K]`. A label that no class is given says nothing: its loss is 0.
+    """
+    log_p = _at_least_float32(logits).log_softmax(-1)
+    c = likelihood.to(log_p.dtype)
+    c = torch.where((c > 0).any(-1, keepdim=True), c, 1)
+    return -(log_p + c.log()).logsumexp(-1)
+
+
 # -- of complementary labels that are drawn, and of samples that are selected ---------------------
 
 

@@ -97,8 +97,11 @@ def test_where_a_run_was_started_from_is_not_guessed(
     (tmp_path / "images").mkdir()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "matrix.csv").touch()
     given = {"data_dir": "images", "runs_dir": runs_dir, "dataset": {"source": {}}, "noise": {}}
+    given |= {"method": {"matrix": "matrix.csv"}}
     for where, place in ((runs_dir, "images"), ("runs", str(tmp_path / "images"))):
         config = OmegaConf.create(given | {"runs_dir": where})
         from_its_start(config, tmp_path / "runs" / "digits" / "sym50" / "ce" / "run")
         assert config.data_dir == place
+        assert config.method.matrix == place.replace("images", "matrix.csv")

@@ -12,6 +12,7 @@ from outcomes import rows_of
 from processes import Result
 
 from pmnar.errors import InputError
+from pmnar.tasks.resume import check_epochs
 from pmnar.tasks.train import train
 
 Run = Callable[..., Path]
@@ -53,6 +54,16 @@ def test_a_cosine_schedule_is_not_outlived(short_run: Run, command: Callable[...
     found = command("train", f"resume={folder}", "trainer.max_epochs=4")
     assert found.code == 2
     assert found.err.startswith("error: trainer.max_epochs must be at most 3 in this resumed run")
+
+
+def test_a_recipe_of_several_cosines_is_gone_on_with_to_its_end(
+    composed: Callable[..., DictConfig],
+) -> None:
+    cfg = composed("method=f_correction")
+    assert (cfg.scheduler.T_max, cfg.trainer.max_epochs) == (40, 80)
+    check_epochs(cfg, "trainer.max_epochs", 80)
+    with pytest.raises(InputError, match=r"trainer\.max_epochs must be at most 80"):
+        check_epochs(cfg, "trainer.max_epochs", 81)
 
 
 def test_command_line_shows_what_changed(short_run: Run, command: Callable[..., Result]) -> None:

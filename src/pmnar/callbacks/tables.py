@@ -37,7 +37,7 @@ METRICS = Path("metrics.csv")
 class RunTables(Checkpoint):
     """Writes `metrics.csv` and `classes.csv` each epoch, and at the end the rest.
 
-    That is `samples.parquet` and `summary.json`.
+    That is `samples.parquet`, a method's `matrices` and `summary.json`.
 
     Args:
         folder: the run folder.
@@ -111,7 +111,7 @@ class RunTables(Checkpoint):
             self._describe(trainer, as_method(pl_module))
 
     def _describe(self, trainer: L.Trainer, method: NoisyLabelMethod) -> None:
-        """`samples.parquet`, then `summary.json`, whose presence says that the run is finished."""
+        """All but `summary.json`, then that, whose presence says that the run is finished."""
         # All ranks: there may be a pass in either.
         measured = method.measure()
         scores = {name: score.cpu() for name, score in method.scores().items()}
@@ -132,6 +132,8 @@ class RunTables(Checkpoint):
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
+        for name, matrix in method.matrices().items():
+            write_text(self.folder / f"{name}.csv", matrix_text(matrix))
         found = self._found(confidence, prediction, given, method)
         found |= self.summary(method) | found  # first what is found: whether to believe the rest
         write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
@@ -168,6 +170,7 @@ class RunTables(Checkpoint):
             "weight_per_class": self._classes.summaries("weight", method.class_names),
             "epochs": int(last["epoch"]),
             "events": dict(method.events()),
+            **({"matrices": list(matrices)} if (matrices := method.matrices()) else {}),
             "parameters": sum(p.numel() for p in method.networks["first"].parameters()),
             "seconds": seconds,
             "compute": {
@@ -181,6 +184,12 @@ class RunTables(Checkpoint):
             "versions": versions(),
             "hardware": hardware(),
         }
+
+
+def matrix_text(matrix: Tensor) -> str:
+    """A matrix `[K, K]` as lines of numbers, to the bit, as `method.matrix` reads them."""
+    rows = [",".join(map(repr, row)) for row in matrix.double().tolist()]
+    return "\n".join(["# row: true class, column: given label, both by number", *rows, ""])
 
 
 def _accuracies(

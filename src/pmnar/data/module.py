@@ -38,7 +38,7 @@ class NoisyDataModule(L.LightningDataModule):
     Training is handed the given labels only, but for those of the split `clean`; `labels.true` is
     for evaluation code. `labels` describes what is trained on, `labels.held_out` what was held out
     of it. A method says what it wants by `train_views` (names of `views`, or `plain` for the
-    images as they are), `streams` and `uses_truth`.
+    images as they are), `streams` and `uses_truth`; and how many `true_labels` it learns from.
 
     Args:
         source: where images and labels come from.
@@ -100,7 +100,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.num_workers, self.resident = num_workers, resident
         self.train_views: tuple[str, ...] = ("weak",)
         self.streams: Callable[[int], Mapping[str, Stream]] | None = None
-        self.uses_truth = False
+        self.uses_truth, self.true_labels = False, 0
         self.splits: dict[str, Split] = {}
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
         self._ordered: dict[tuple[int, int], DataLoader[Request]] = {}

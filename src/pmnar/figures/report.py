@@ -6,6 +6,7 @@ from pathlib import Path
 from pmnar.detection import most_suspicious, read_samples
 from pmnar.errors import InputError
 from pmnar.figures.lettering import lettering
+from pmnar.figures.matrix import matrix_names
 from pmnar.figures.page import (
     UNKNOWN,
     code,
@@ -61,6 +62,10 @@ CAPTIONS = {
         "suggestion, it stands below.",
     ),
 }
+ABOUT_MATRIX = (
+    "How likely a sample of each class is given each label, as the method believes it: off the "
+    "diagonal are the classes that are taken for one another."
+)
 ABOUT_HELD_OUT = (
     "There is no test set. Percent of the samples that were held out of training, against their "
     "given labels, which are as noisy as the others."
@@ -220,8 +225,10 @@ def _detection(summary: Summary) -> list[str]:
 
 
 def _figures(run: Path, summary: Summary) -> list[str]:
-    files = {name: run / "figures" / f"{name}.png" for name in CAPTIONS}
-    found = [picture(files[n], *CAPTIONS[n]) for n in CAPTIONS if files[n].is_file()]
+    named = {name: (f"Matrix: {name}", ABOUT_MATRIX) for name in matrix_names(summary)}
+    captions = CAPTIONS | named
+    files = {name: run / "figures" / f"{name}.png" for name in captions}
+    found = [picture(files[n], *captions[n]) for n in captions if files[n].is_file()]
     return [heading("Figures"), *found, *_legend(summary)] if found else []
 
 

@@ -12,6 +12,7 @@ from pmnar.detection import most_suspicious, read_samples
 from pmnar.figures.classes import MOST, class_curves, panels
 from pmnar.figures.curves import accuracy_curve, confidence_histogram, detection_curve
 from pmnar.figures.grid import SHEET, worst_samples
+from pmnar.figures.matrix import matrices_of, matrix_figure
 from pmnar.figures.style import save
 from pmnar.figures.tables import (
     Summary,
@@ -43,7 +44,8 @@ def write_figures(run: Path, images: Images | None = None) -> list[Path]:
 
     Returns:
         The files written, of `accuracy.png`, `classes.png`, `confidence.png`, `detection.png`,
-        `weights.png`, `suspicious.png`. A figure whose data is absent is left out.
+        `weights.png`, `suspicious.png`, and one for each of the method's matrices. A figure whose
+        data is absent is left out.
 
     Raises:
         InputError: a table cannot be read.
@@ -52,6 +54,8 @@ def write_figures(run: Path, images: Images | None = None) -> list[Path]:
     figures = _from_metrics(run, summary)
     if (run / "samples.parquet").is_file():
         figures |= _from_samples(read_samples(run / "samples.parquet"), summary, images)
+    for name, matrix in matrices_of(run, summary).items():
+        figures[name] = matrix_figure(matrix, class_names(summary, len(matrix)))
     return [save(figure, run / "figures" / f"{name}.png") for name, figure in figures.items()]
 
 

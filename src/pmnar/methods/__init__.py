@@ -1,5 +1,6 @@
 """Methods: one LightningModule a file, over a base class that holds what all share."""
 
+from pmnar.methods.active_bias import ActiveBias
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
 from pmnar.methods.decoupling import Decoupling
@@ -7,10 +8,13 @@ from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
+from pmnar.methods.loss_correction import LossCorrection
+from pmnar.methods.mentornet import MentorNetPD
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
 from pmnar.methods.nlnl import NLNL
+from pmnar.methods.noise_adaptation import NoiseAdaptation
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -26,14 +30,18 @@ __all__ = [
     "PMNAR",
     "SOP",
     "UNICON",
+    "ActiveBias",
     "CoTeaching",
     "CoTeachingPlus",
     "Decoupling",
     "DivideMix",
     "ELRPlus",
     "JoCoR",
+    "LossCorrection",
     "MOITPlus",
+    "MentorNetPD",
     "MixUp",
+    "NoiseAdaptation",
     "NoisyLabelMethod",
     "Plain",
     "Setting",

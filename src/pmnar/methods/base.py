@@ -68,9 +68,8 @@ class NoisyLabelMethod(NetworksModule):
     def losses(self, batch: Batch) -> Losses:
         """For each network's name the terms of its loss by name; their sum is minimised.
 
-        It does its own forwards, by `self.networks.logits` or one network's `logits_of`, so that
-        inputs may be mixed or frozen as the method wants. A term is `[B]`, of which the mean over
-        the global batch is taken, or a scalar that `batch.share.mean` gave.
+        It does its own forwards, by `self.networks.logits` or one network's `logits_of`. A term is
+        `[B]`, of which the mean over the global batch is taken, or what `batch.share.mean` gave.
         """
         raise NotImplementedError
 
@@ -94,6 +93,10 @@ class NoisyLabelMethod(NetworksModule):
 
     def scores(self) -> Mapping[str, Tensor]:
         """The method's own opinion of each given label: columns `[N]` of `samples.parquet`."""
+        return {}
+
+    def matrices(self) -> Mapping[str, Tensor]:
+        """What it believes of the noise: P(given | true), rows true classes, `[K, K]` by name."""
         return {}
 
     @property
@@ -133,6 +136,7 @@ class NoisyLabelMethod(NetworksModule):
                 "data.clean to how many are held out for it, such as data.clean=1000"
             )
         data.train_views, data.uses_truth = self.views, self.uses_truth
+        data.true_labels = len(data.splits[CLEAN]) if self.uses_truth else 0
         data.streams = self.streams if self._has_streams else None
 
     @property

@@ -2,6 +2,7 @@
 
 from pmnar.networks.cnn9 import CNN9
 from pmnar.networks.features import feature_size, features_and_logits
+from pmnar.networks.noise_layer import NoiseLayer, WithNoiseLayer
 from pmnar.networks.preact_resnet import PreActResNet18
 from pmnar.networks.projected import Projected
 from pmnar.networks.resnet import ResNet34
@@ -10,10 +11,12 @@ from pmnar.networks.timm_bridge import timm_network
 
 __all__ = [
     "CNN9",
+    "NoiseLayer",
     "PreActResNet18",
     "Projected",
     "ResNet34",
     "SmallCNN",
+    "WithNoiseLayer",
     "feature_size",
     "features_and_logits",
     "timm_network",

@@ -67,23 +67,27 @@ def check_matrix(matrix: ArrayLike, num_classes: int, source: str = "noise.matri
     return values
 
 
-def read_matrix(path: str | Path) -> FloatArray:
+def read_matrix(path: str | Path, key: str = "noise.path") -> FloatArray:
     """The numbers in a .npy, .npz (one array), .csv or .txt file, float64, never a pickle.
+
+    Args:
+        path: the file; of text, lines that begin with # are left out.
+        key: of the configuration, for messages.
 
     Raises:
         InputError: no such file, another ending, or content that cannot be read.
     """
     path = Path(path)
     if path.suffix not in (".npy", ".npz", ".csv", ".txt"):
-        raise InputError(f"noise.path must end in .npy, .npz, .csv or .txt, got {path}")
+        raise InputError(f"{key} must end in .npy, .npz, .csv or .txt, got {path}")
     if not path.is_file():
-        raise InputError(f"noise.path: there is no file {path}")
+        raise InputError(f"{key}: there is no file {path}")
     try:
         arrays = _arrays(path)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"noise.path: {path} cannot be read as a table of numbers") from error
+        raise InputError(f"{key}: {path} cannot be read as a table of numbers") from error
     if len(arrays) != 1:
-        raise InputError(f"noise.path: {path} must hold one array, got {len(arrays)}")
+        raise InputError(f"{key}: {path} must hold one array, got {len(arrays)}")
     return arrays[0]
 
 

@@ -50,6 +50,7 @@ def _of_paper(method: str, dataset: str, otherwise: str) -> str:
 # What configurations cannot do themselves.
 OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
 OmegaConf.register_new_resolver("of_paper", _of_paper, replace=True)
+OmegaConf.register_new_resolver("half", lambda number: max(number // 2, 1), replace=True)
 OmegaConf.register_new_resolver("quarter", lambda number: max(number // 4, 1), replace=True)
 OmegaConf.register_new_resolver("choices", _choices, replace=True)
 

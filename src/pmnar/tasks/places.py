@@ -141,7 +141,7 @@ def from_its_start(config: DictConfig, folder: Path) -> None:
     if runs_dir.is_absolute() or len(above) <= depth or above[depth] / runs_dir != above[3]:
         return
     start = above[depth]
-    for key in ("data_dir", *MOVABLE):
+    for key in ("data_dir", *MOVABLE, "method.matrix"):
         value = OmegaConf.select(config, key)
         if isinstance(value, str) and not Path(value).expanduser().exists():
             there = start / Path(value).expanduser()

@@ -157,8 +157,14 @@ def _apply(config: DictConfig, text: str, folder: Path) -> list[str]:
 
 
 def check_epochs(config: DictConfig, key: str, value: Any) -> None:
-    """Refuse more epochs than a cosine schedule was made for: its rate would climb again."""
+    """Refuse more epochs than a cosine schedule was made for: its rate would climb again.
+
+    It may where the recipe has it so, of more epochs than the cosine: its stages begin anew.
+    """
     horizon = config.scheduler.get("T_max")
+    if horizon is not None:
+        recipe = OmegaConf.select(config, "dataset.recipe.max_epochs", default=horizon)
+        horizon = max(horizon, recipe)
     if key != "trainer.max_epochs" or not isinstance(value, int):
         return
     if horizon is not None and value > horizon:

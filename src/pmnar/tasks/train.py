@@ -19,7 +19,7 @@ from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
-from pmnar.names import CLEAN, HELD_OUT
+from pmnar.names import HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -260,7 +260,7 @@ def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[
         "class_names": list(data.class_names),
         "images": data.labels.digest,
         "noise": {key: value for key, value in noise.items() if value is not None},
-        **({"true_labels": len(data.splits[CLEAN])} if data.uses_truth else {}),
+        **({"true_labels": data.true_labels} if data.true_labels else {}),
         "run": str(folder),
     }
     samples = {
@@ -291,8 +291,8 @@ def announce(
     )
     say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
-    if data.uses_truth:
-        say(f"learns also from {len(data.splits[CLEAN]):,} true labels")
+    if data.true_labels:
+        say(f"learns also from {data.true_labels:,} true labels")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
         f"{parameters:,} parameters each"
