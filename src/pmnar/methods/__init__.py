@@ -7,6 +7,7 @@ from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
+from pmnar.methods.m_correction import MCorrection
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
@@ -32,6 +33,7 @@ __all__ = [
     "DivideMix",
     "ELRPlus",
     "JoCoR",
+    "MCorrection",
     "MOITPlus",
     "MixUp",
     "NoisyLabelMethod",

@@ -56,8 +56,12 @@ class Mixing:
 
     def __call__(self, rows: Sequence[Tensor]) -> Tensor:
         """Mix this rank's rows of each part, `[B, ...]`, floating; gives `[sum of the B, ...]`."""
+        return self.mixed(rows, self.weight)
+
+    def mixed(self, rows: Sequence[Tensor], weight: Tensor) -> Tensor:
+        """The same with a weight of the caller's in the place of λ, `[]` or `[sum of the B]`."""
         mine, partners = torch.cat(list(rows)), self.partners(rows)
-        weight = self.weight.to(mine.dtype).to(mine.device, non_blocking=True)
+        weight = weight.to(mine.dtype).to(mine.device, non_blocking=True)
         weight = weight.reshape(-1, *[1] * (mine.ndim - 1))
         return weight * mine + (1 - weight) * partners
 
