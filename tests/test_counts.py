@@ -26,6 +26,7 @@ PASSES = {
     "elr_plus": Passes(2, 2),
     "sop": Passes(1, 0),
     "sop_plus": Passes(2, 0),
+    "m_correction": Passes(1, 3),
     "co_teaching": Passes(2, 0),
     "co_teaching_plus": Passes(2, 0),
     "decoupling": Passes(2, 0),

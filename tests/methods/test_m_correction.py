@@ -106,12 +106,13 @@ class Reference:
             """Of a mixed image, with the label and the guess of one of the two."""
             wrong = noisy[label_of] if corrects else 0.0
             said = sum(q * p[row, k].log() for k, q in enumerate(guess[label_of]) if q)
-            return -(1 - wrong) * p[row, labels[label_of]].log() - wrong * said
+            found: Tensor = -(1 - wrong) * p[row, labels[label_of]].log() - wrong * said
+            return found
 
         first = torch.stack([corrected(i, i) for i, _ in pairs(order)]).mean()
         second = torch.stack([corrected(i, j) for i, j in pairs(order)]).mean()
         share = 0.5 if dynamic and corrects else weight
-        loss = share * first + (1 - share) * second
+        loss: Tensor = share * first + (1 - share) * second
         if corrects:
             for k in range(10):
                 loss = loss + self.settings["prior_strength"] * 0.1 * (0.1 / p[:, k].mean()).log()
@@ -143,9 +144,9 @@ def test_four_epochs_equal_the_plain_loop(variant: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_until_it_corrects_it_is_mixup(variant: str) -> None:
     states = []
-    for name, own in (("m_correction", {"variant": variant}), ("mixup", {})):
+    of_own: dict[str, Any] = {"variant": variant, "warmup_epochs": 3}
+    for name, own in (("m_correction", of_own), ("mixup", {})):
         data = make_data()
-        own |= {"warmup_epochs": 3} if name == "m_correction" else {}
         method = build(name, data, alpha=2.0, **own)
         fit(method, data, epochs=3)
         states.append(state(method.networks))
@@ -181,7 +182,7 @@ def test_labels_all_right_stay_and_labels_all_wrong_go(
 def test_predictions_harden_and_stay_hard(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"warmup_epochs": 2, "dynamic_epochs": 1, "hardening_epochs": 5}
     setting = make_setting(make_data())
-    found = {}
+    found: dict[str, list[float]] = {}
     for variant in VARIANTS:
         method = MCorrection(setting, variant=variant, **settings)
         found[variant] = []

@@ -20,7 +20,7 @@ def two_heaps(size: int = 300, noisy: float = 0.4, seed: int = 5) -> tuple[Tenso
 
 
 def density(x: float, a: float, b: float) -> float:
-    return gamma(a + b) / gamma(a) / gamma(b) * x ** (a - 1) * (1 - x) ** (b - 1)
+    return float(gamma(a + b) / gamma(a) / gamma(b) * x ** (a - 1) * (1 - x) ** (b - 1))
 
 
 def plain(values: list[float]) -> list[list[float]]:
@@ -45,7 +45,7 @@ def test_the_fit_and_its_table_are_the_plain_loop_s() -> None:
     losses, _ = two_heaps()
     mixture = BetaMixture()
     mixture.fit(losses)
-    ordered = losses.sort().values.tolist()
+    ordered: list[float] = losses.sort().values.tolist()
 
     def percentile(share: float) -> float:
         place = share * (len(ordered) - 1)

@@ -91,7 +91,7 @@ def tabulated(alpha: Values, beta: Values, weight: Values) -> Values:
     points = np.linspace(1e-12, 1 - 1e-12, POINTS)
     mean = alpha / (alpha + beta)
     of_clean, of_noisy = _log_densities(points, alpha, beta, weight).T[mean.argsort(kind="stable")]
-    found = 1 / (1 + np.exp((of_clean - of_noisy).clip(-500, 500)))
+    found: Values = 1 / (1 + np.exp((of_clean - of_noisy).clip(-500, 500)))
     middle = int(np.searchsorted(points, mean.min()))
     top = middle + int(found[middle:].argmax())
     found[top:] = found[top]
