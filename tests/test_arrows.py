@@ -10,13 +10,14 @@ ROOT = Path(__file__).parents[1] / "src" / "pmnar"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 MATHS = {"losses", "contrastive", "samples", "noise", "networks", "augment"}
-LEAVES = {"errors", "files", "health", "names"}
+LEAVES = {"checks", "errors", "files", "health", "names"}
 LOW = MATHS | LEAVES | {"runtime"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "health": set(),
     "names": set(),
+    "checks": {"errors"},
     "files": {"errors"},
     **dict.fromkeys(MATHS, LEAVES),
     "runtime": LEAVES,

@@ -12,6 +12,7 @@ from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
 from pmnar.methods.nlnl import NLNL
+from pmnar.methods.o2u import O2U
 from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
@@ -24,6 +25,7 @@ __all__ = [
     "JNPL",
     "MOIT",
     "NLNL",
+    "O2U",
     "PMNAR",
     "SOP",
     "UNICON",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy, soft_cross_entropy
@@ -74,14 +75,10 @@ class MCorrection(NoisyLabelMethod):
         if variant not in (HARD, SOFT, DYNAMIC):
             allowed = ", ".join((HARD, SOFT, DYNAMIC))
             raise InputError(f"method.variant must be one of {allowed}, got {variant}")
-        counts = {"warmup": (warmup_epochs, 0), "dynamic": (dynamic_epochs, 0)}
-        for key, (epochs, least) in (counts | {"hardening": (hardening_epochs, 2)}).items():
-            if epochs < least:
-                raise InputError(f"method.{key}_epochs must be at least {least}, got {epochs}")
-        if not alpha > 0:
-            raise InputError(f"method.alpha must be over 0, got {alpha}")
-        if not prior_strength >= 0:
-            raise InputError(f"method.prior_strength must be at least 0, got {prior_strength}")
+        check_counts(0, warmup_epochs=warmup_epochs, dynamic_epochs=dynamic_epochs)
+        check_counts(2, hardening_epochs=hardening_epochs)
+        check_reals("over 0", alpha=alpha)
+        check_reals("at least 0", prior_strength=prior_strength)
         super().__init__(setting, networks=1)
         self.variant, self.alpha, self.prior_strength = variant, alpha, prior_strength
         self.warmup_epochs, self.hardening_epochs = warmup_epochs, hardening_epochs
