@@ -27,6 +27,7 @@ PASSES = {
     "sop": Passes(1, 0),
     "sop_plus": Passes(2, 0),
     "m_correction": Passes(1, 3),
+    "disc": Passes(4, 0),
     "co_teaching": Passes(2, 0),
     "co_teaching_plus": Passes(2, 0),
     "decoupling": Passes(2, 0),

@@ -3,6 +3,7 @@
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.co_teaching import CoTeaching, CoTeachingPlus
 from pmnar.methods.decoupling import Decoupling
+from pmnar.methods.disc import DISC
 from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
@@ -21,6 +22,7 @@ from pmnar.methods.truncated_gce import TruncatedGCE
 from pmnar.methods.unicon import UNICON
 
 __all__ = [
+    "DISC",
     "ELR",
     "JNPL",
     "MOIT",
