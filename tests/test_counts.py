@@ -28,6 +28,7 @@ PASSES = {
     "sop_plus": Passes(2, 0),
     "m_correction": Passes(1, 3),
     "disc": Passes(4, 0),
+    "nct": Passes(2, 0),
     "co_teaching": Passes(2, 0),
     "co_teaching_plus": Passes(2, 0),
     "decoupling": Passes(2, 0),

@@ -242,7 +242,7 @@ def test_it_says_that_a_run_ends_within_its_warm_up() -> None:
         ({"networks": 2}, "method.networks must be 1 for DISC, got 2"),
         ({"warmup_epochs": -1}, "method.warmup_epochs must be at least 0, got -1"),
         ({"memory": 1.0}, r"method.memory must be in \[0, 1\), got 1.0"),
-        ({"margin": 0.03 - 0.1}, "method.margin must be at least 0, got -0.1"),
+        ({"margin": -0.1}, "method.margin must be at least 0, got -0.1"),
         ({"limit": 1.1}, r"method.limit must be in \[0, 1\], got 1.1"),
         ({"hard_strength": -1.0}, "method.hard_strength must be at least 0, got -1.0"),
         ({"q": 0.0}, r"method.q must be in \(0, 1\], got 0.0"),

@@ -12,6 +12,7 @@ from pmnar.methods.m_correction import MCorrection
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
+from pmnar.methods.nct import NCT
 from pmnar.methods.nlnl import NLNL
 from pmnar.methods.o2u import O2U
 from pmnar.methods.plain import Plain
@@ -26,6 +27,7 @@ __all__ = [
     "ELR",
     "JNPL",
     "MOIT",
+    "NCT",
     "NLNL",
     "O2U",
     "PMNAR",
