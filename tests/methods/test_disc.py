@@ -60,18 +60,18 @@ class Reference:
 
     def loss(self, batch: Batch, epoch: int) -> Tensor:
         members, size = batch.indices.tolist(), len(batch.indices)
-        p = self.net(torch.cat(batch.views)).softmax(-1)
+        p: Tensor = self.net(torch.cat(batch.views)).softmax(-1)
         of_views = dict(zip(VIEWS, (p[:size], p[size:]), strict=True))
         for row, i in enumerate(members):
             self.said[i] = {view: each[row].tolist() for view, each in of_views.items()}
-        loss, q = p.new_zeros(()), SETTINGS["q"]
+        loss, q = p.new_zeros(()), float(SETTINGS["q"])
         for each in of_views.values():
             for row, i in enumerate(members):
                 given = each[row, self.labels[i]]
                 if epoch <= SETTINGS["warmup_epochs"] or self.sets[i] == "clean":
                     loss = loss - given.log() / size
                 elif self.sets[i] == "hard":
-                    loss = loss + SETTINGS["hard_strength"] * (1 - given**q) / q / size
+                    loss = loss + float(SETTINGS["hard_strength"]) * (1 - given**q) / q / size
         if epoch <= SETTINGS["warmup_epochs"]:
             return loss
         for view, images in zip(VIEWS, batch.views, strict=True):

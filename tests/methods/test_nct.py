@@ -149,17 +149,14 @@ def test_variability_and_distillation_rise(
 ) -> None:
     method = NCT(make_setting(make_data()))
     monkeypatch.setattr(NCT, "current_epoch", epoch)
-    assert method.variability == pytest.approx(variability)
+    assert method.variability(epoch) == pytest.approx(variability)
     assert method.alpha == pytest.approx(alpha)
 
 
 @pytest.mark.parametrize("steady", [1, 4, 5, 6, 9])
-def test_variability_that_hardly_rises(monkeypatch: pytest.MonkeyPatch, steady: int) -> None:
+def test_variability_that_hardly_rises(steady: int) -> None:
     method = NCT(make_setting(make_data()), steady_epochs=steady, variability_epochs=5)
-    found = []
-    for epoch in range(12):
-        monkeypatch.setattr(NCT, "current_epoch", epoch)
-        found.append(method.variability)
+    found = [method.variability(epoch) for epoch in range(12)]
     assert found == sorted(found)
     assert {found[0], found[-1]} == {0.2, 0.7}
 
@@ -201,18 +198,30 @@ def test_of_few_classes_and_of_one_without_images(classes: int) -> None:
     assert all(value.isfinite().all() for value in method.networks.state_dict().values())
 
 
-def test_its_score_is_the_mean_of_both_at_the_temperature() -> None:
+def test_its_score_is_what_labels_have_of_the_likeliest_class() -> None:
     data = make_data()
     method = build("nct", data, DOUBLE)
     assert method.scores() == {}
     fit(method, data)
-    method.measure()
+    prediction = method.measure().prediction["ensemble"]
     said = method.ordered_pass(
-        lambda outputs, batch: {name: output.logits for name, output in outputs.items()}
+        lambda outputs, batch: {name: output.probabilities for name, output in outputs.items()}
     )
-    both = torch.stack([(z / 4).softmax(-1) for z in said.values()]).mean(0)
-    expected = both[torch.arange(SIZE), method.labels].float()
-    torch.testing.assert_close(method.scores()["softened"], expected)
+    expected = []
+    for i, label in enumerate(method.labels.tolist()):
+        mean = [(a + b) / 2 for a, b in zip(*(p[i].tolist() for p in said.values()), strict=True)]
+        expected.append(mean[label] / max(mean))
+    found = method.scores()["relative_confidence"]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert torch.equal(found == 1, prediction == method.labels)
+
+
+def test_it_says_that_its_networks_stay_unsure() -> None:
+    setting = make_setting(make_data())
+    told = NCT(setting).advice(80)
+    assert told is not None
+    assert "61% of the labels are drawn at random in the end" in told
+    assert NCT(setting, most_variability=0.2).advice(80) is None
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from pmnar.methods import O2U
 from pmnar.runtime.seeding import derive_seed
 
 DOUBLE: Callable[[], nn.Module] = partial(TinyNet, dtype=torch.float64)
-STAGES = {"pretrain_epochs": 2, "cyclic_epochs": 3, "clean_epochs": 2}
+STAGES: dict[str, Any] = {"pretrain_epochs": 2, "cyclic_epochs": 3, "clean_epochs": 2}
 
 
 class Reference:

@@ -20,6 +20,9 @@ from pmnar.methods.ramps import ramp
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 
+UNSURE = 0.3
+"""A share of random labels from which on half is too much to ask of a label's probability."""
+
 
 class NCT(NoisyLabelMethod):
     """`(1 − α) · cross-entropy + α T² · KL(peer ‖ itself)`, both softened by T.
@@ -70,15 +73,25 @@ class NCT(NoisyLabelMethod):
         self.least_variability, self.most_variability = least_variability, most_variability
         self.steady_epochs, self.variability_epochs = steady_epochs, variability_epochs
 
+    def advice(self, epochs: int) -> str | None:
+        """That networks which are taught random labels are sure of none."""
+        drawn = self.variability(epochs - 1)
+        if drawn < UNSURE:
+            return None
+        return (
+            f"{drawn:.0%} of the labels are drawn at random in the end, so the networks stay "
+            "unsure of all: go by the columns mislabelled and relative_confidence of "
+            "samples.parquet, or lower detection.threshold"
+        )
+
     @property
     def alpha(self) -> float:
         """How much of the loss is the peer's, in this epoch."""
         return self.distillation * ramp(self.current_epoch, self.ramp_epochs)
 
-    @property
-    def variability(self) -> float:
-        """The share of labels that are drawn, in this epoch."""
-        since = self.current_epoch - self.steady_epochs
+    def variability(self, epoch: int) -> float:
+        """The share of labels that are drawn, in an epoch (0-based)."""
+        since = epoch - self.steady_epochs
         until = self.variability_epochs - self.steady_epochs
         if since <= 0:
             return self.least_variability
@@ -110,17 +123,21 @@ class NCT(NoisyLabelMethod):
     def _varied(self, labels: Tensor, share: Share, network: str) -> Tensor:
         """Labels `[B]`, a share of which are drawn of all classes."""
         generator = share.generator(f"variability {network}")
-        varies = torch.rand(share.size, generator=generator) < self.variability
+        varies = torch.rand(share.size, generator=generator) < self.variability(self.current_epoch)
         drawn = torch.randint(self.num_classes, (share.size,), generator=generator)
         replaced = torch.where(varies, drawn, -1)
         mine = share.take(replaced).to(labels.device, non_blocking=True)
         return torch.where(mine < 0, labels, mine)
 
     def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
-        """`softened`: what both give the labels at the temperature, mean of the two."""
-        said = torch.stack([self._softened(output.logits) for output in outputs.values()]).mean(0)
-        return {"softened": said.gather(-1, batch.labels[:, None]).squeeze(-1).float()}
+        """`relative_confidence`, by the mean of both networks."""
+        mean = torch.stack([output.probabilities for output in outputs.values()]).mean(0)
+        given = mean.gather(-1, batch.labels[:, None]).squeeze(-1)
+        return {"relative_confidence": given / mean.amax(-1)}
 
     def scores(self) -> dict[str, Tensor]:
-        """`softened`: the given label's probability at the temperature that they teach at."""
+        """`relative_confidence`: the given label's probability in the likeliest one's, in [0, 1].
+
+        Where labels are drawn at random all probabilities are small, these not.
+        """
         return {} if self.measurement is None else dict(self.measurement.kept)
