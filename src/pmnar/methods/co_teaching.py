@@ -23,14 +23,12 @@ from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.networks import Logits
+from pmnar.methods.noise_rate import estimated_rate, told_rate
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 from pmnar.runtime.seeding import derive_seed
-from pmnar.samples.mixtures import clean_probability, rescaled
 from pmnar.samples.selection import small_loss
 from pmnar.samples.targets import LEAST
-
-ESTIMATE = "estimate"
 
 
 class CoTeaching(NoisyLabelMethod):
@@ -65,9 +63,7 @@ class CoTeaching(NoisyLabelMethod):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
-        told = None if forget_rate == ESTIMATE else forget_rate
-        if told is not None and (isinstance(told, str) or not 0 <= told < 1):
-            raise InputError(f"method.forget_rate must be in [0, 1) or {ESTIMATE}, got {told}")
+        told = told_rate(forget_rate)
         if gradual_epochs < 1:
             raise InputError(f"method.gradual_epochs must be at least 1, got {gradual_epochs}")
         if not exponent > 0:
@@ -97,16 +93,15 @@ class CoTeaching(NoisyLabelMethod):
     def prepare_epoch(self, epoch: int) -> None:
         """While the share rises: estimate the noise rate, before its samples are memorised.
 
-        It is the expected share of the larger losses' component (see `clean_probability`), of the
-        mean of both networks' cross-entropies, un-augmented.
+        From the mean of both networks' cross-entropies, un-augmented (see `estimated_rate`).
         """
         if self.estimated is None:
             return
         if 1 < epoch <= self.gradual_epochs + 1:
             confidences = torch.stack(list(self.measure().confidence.values()))
             losses = -confidences.clamp_min(LEAST).log().mean(0)
-            clean = clean_probability(rescaled(losses), derive_seed(self.seed, "noise rate", epoch))
-            self.estimated.copy_(1 - clean.double().mean())
+            seed = derive_seed(self.seed, "noise rate", epoch)
+            self.estimated.copy_(estimated_rate(losses, seed))
         self.record["forget_rate"] = float(self.estimated)
 
     def losses(self, batch: Batch) -> Losses:
