@@ -147,6 +147,22 @@ def batches_of_all_kinds(data: NoisyDataModule) -> list[Batch]:
     return list(found.values())
 
 
+# -- one forward of all views ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_forward_of_all_views_trains_the_same(name: str) -> None:
+    """In 64 bits; BatchNorm's running statistics too."""
+    found = []
+    for fused in (False, True):
+        data = make_data()
+        method = build(name, data, partial(TinyNet, dtype=torch.float64), fused_forward=fused)
+        fit(method, data, epochs=3)
+        found.append(state(method))
+    for key, values in found[0].items():
+        torch.testing.assert_close(found[1][key], values, rtol=1e-4, atol=1e-6, msg=key)
+
+
 # -- compilation, and the device ------------------------------------------------------------------
 
 

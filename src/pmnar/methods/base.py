@@ -47,7 +47,7 @@ class NoisyLabelMethod(NetworksModule):
     """Whether it may draw from the split `clean`, which has true labels."""
 
     def __init__(self, setting: Setting, *, networks: int = 1) -> None:
-        if networks not in (1, 2):
+        if type(networks) is not int or networks not in (1, 2):
             raise InputError(f"method.networks must be 1 or 2, got {networks}")
         built = {name: _build(setting, name) for name in NETWORK_NAMES[:networks]}
         super().__init__(Networks(built, setting.compute.fused_forward), setting)

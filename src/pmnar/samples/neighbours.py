@@ -74,8 +74,9 @@ def agreed(votes: Tensor, labels: Tensor) -> Tensor:
 
     A sample agrees where most of its neighbours have its label. Those that have the larger share of
     them come first, shares under 1 % and over 99 % counting as those; equal ones in their order.
-    Of an even number of classes the lower one in the middle is the median; classes without samples
-    do not count.
+    Of an even number of classes the lower one in the middle is the median. Classes with fewer than
+    two samples do not count, as no neighbour can have a label that nobody else has; where all
+    are such, all samples are kept.
 
     Args:
         votes: shares, `[N, K]`.
@@ -84,8 +85,8 @@ def agreed(votes: Tensor, labels: Tensor) -> Tensor:
     given = one_hot(labels, votes.shape[-1])
     sizes = given.sum(0).long()
     agree = (votes.argmax(-1) == labels).float() @ given
-    agree = agree.masked_fill(sizes == 0, torch.inf).sort().values
-    kept = agree[((sizes > 0).sum() - 1) // 2]
+    agree = agree.masked_fill(sizes < 2, torch.inf).sort().values
+    kept = agree[((sizes > 1).sum() - 1) // 2]
     share = votes.gather(-1, labels[:, None]).squeeze(-1).clamp(0.01, 0.99)
     order = share.argsort(descending=True, stable=True)
     order = order[labels[order].argsort(stable=True)]
