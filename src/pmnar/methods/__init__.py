@@ -7,6 +7,8 @@ from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
+from pmnar.methods.knn import KNN
+from pmnar.methods.linear_probe import LinearProbe
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
@@ -21,6 +23,7 @@ from pmnar.methods.unicon import UNICON
 __all__ = [
     "ELR",
     "JNPL",
+    "KNN",
     "MOIT",
     "NLNL",
     "PMNAR",
@@ -32,6 +35,7 @@ __all__ = [
     "DivideMix",
     "ELRPlus",
     "JoCoR",
+    "LinearProbe",
     "MOITPlus",
     "MixUp",
     "NoisyLabelMethod",
