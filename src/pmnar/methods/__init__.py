@@ -17,6 +17,7 @@ from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
 from pmnar.methods.sop import SOP
+from pmnar.methods.ssr import SSR, SSRPlus
 from pmnar.methods.truncated_gce import TruncatedGCE
 from pmnar.methods.unicon import UNICON
 
@@ -28,6 +29,7 @@ __all__ = [
     "NLNL",
     "PMNAR",
     "SOP",
+    "SSR",
     "UNICON",
     "CoTeaching",
     "CoTeachingPlus",
@@ -40,6 +42,7 @@ __all__ = [
     "MixUp",
     "NoisyLabelMethod",
     "Plain",
+    "SSRPlus",
     "Setting",
     "TruncatedGCE",
 ]

@@ -71,10 +71,13 @@ def balanced_votes(features: Tensor, labels: Tensor, num_classes: int, count: in
     Returns:
         Shares of the votes, float32 `[N, K]`, rows sum to 1.
     """
-    others = nearest(F.normalize(features.float(), dim=-1), count - 1)
     counted = one_hot(labels, num_classes)
     sizes = counted.sum(0)
-    counted = (counted + (count - 1) * votes(labels, others, num_classes)) / sizes.clamp_min(1)
+    if count > 1:
+        others = nearest(F.normalize(features.float(), dim=-1), count - 1)
+        # Whole votes, so that equal ones stay equal.
+        counted = counted + ((count - 1) * votes(labels, others, num_classes)).round()
+    counted = counted / sizes.clamp_min(1)
     return counted / counted.sum(-1, keepdim=True)
 
 

@@ -65,3 +65,27 @@ def same_number_of_each_class(
     chosen = torch.empty_like(labels, dtype=torch.bool)
     chosen[by_class] = within < number
     return chosen
+
+
+def same_frequency(labels: Tensor, among: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """So many draws from some samples, as many of each class: positions, int64 `[size]`, on a CPU.
+
+    A class that has any gets its part of the draws, give or take one; of them each of its samples
+    gets as many as any other, give or take one. The order is random.
+
+    Args:
+        labels: int64 `[N]`, on a CPU.
+        among: from which samples, bool `[N]`; at least one.
+        size: how many draws.
+        generator: for them.
+    """
+    classes = torch.bincount(labels[among]).nonzero().squeeze(1)
+    classes = classes[torch.randperm(len(classes), generator=generator)]
+    drawn = []
+    for place, k in enumerate(classes):  # the first ones get what is left over
+        members = (among & (labels == k)).nonzero().squeeze(1)
+        wanted = size // len(classes) + (place < size % len(classes))
+        rounds = torch.rand(ceil(wanted / len(members)), len(members), generator=generator)
+        drawn.append(members[rounds.argsort(1).flatten()[:wanted]])
+    found = torch.cat(drawn)
+    return found[torch.randperm(size, generator=generator)]
