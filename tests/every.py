@@ -25,6 +25,7 @@ STAGES = {
     **dict.fromkeys(("negative_epochs", "selective_epochs", "positive_epochs", "joint_epochs"), 1),
     **dict.fromkeys(("trusted_epochs", "soft_epochs"), 1),
     "cut": 0.02,
+    **{"easy_epochs": 2, "hard_epochs": 1, "choose_after": 1},
     "contrastive_epochs": 2,
     **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
     "neighbours": 1,

@@ -29,6 +29,7 @@ MEASURED: dict[str, tuple[float, float]] = {
     "co_teaching": (83.2, 0.917),
     "ssr": (97.5, 0.987),
     "ssr_plus": (97.9, 0.988),
+    "webly": (85.1, 0.884),
     "linear_probe": (66.1, 0.682),
     "knn": (80.9, 0.692),
     "pmnar": (97.2, 0.993),

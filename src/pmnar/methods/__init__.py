@@ -20,6 +20,7 @@ from pmnar.methods.sop import SOP
 from pmnar.methods.ssr import SSR, SSRPlus
 from pmnar.methods.truncated_gce import TruncatedGCE
 from pmnar.methods.unicon import UNICON
+from pmnar.methods.webly import Webly
 
 __all__ = [
     "ELR",
@@ -45,4 +46,5 @@ __all__ = [
     "SSRPlus",
     "Setting",
     "TruncatedGCE",
+    "Webly",
 ]
