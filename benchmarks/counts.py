@@ -57,16 +57,21 @@ class Passes(NamedTuple):
 
 
 class CountPasses(L.Callback):
-    """Counts, in the second epoch, the images that the networks see in training and in between."""
+    """Counts the images that the networks see in training and in between, tests left out.
 
-    def __init__(self) -> None:
+    Args:
+        epoch: the one that counts, from 0; None: all do.
+    """
+
+    def __init__(self, epoch: int | None = 1) -> None:
+        self.epoch = epoch
         self.seen: Counter[bool] = Counter()
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Watch the networks."""
 
         def watch(network: nn.Module, args: Any) -> None:
-            if trainer.current_epoch == 1 and trainer.training:
+            if trainer.training and self.epoch in (None, trainer.current_epoch):
                 self.seen[torch.is_grad_enabled()] += len(args[0])
 
         for networks in pl_module.all_networks:

@@ -128,6 +128,20 @@ def stored(path: Path) -> Result:
     return found
 
 
+def keep(stored: Path, result: Result) -> None:
+    """Append a result to a file of one a line, so that it survives whatever comes."""
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    with stored.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(result) + "\n")
+
+
+def results(stored: Path) -> list[Result]:
+    """What such a file holds so far."""
+    if not stored.is_file():
+        return []
+    return [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
+
+
 def circumstances(name: str, words: Sequence[str] | None = None) -> Result:
     """Command, date, commit, threads, hardware and versions; no commit where there is no git."""
     found = {

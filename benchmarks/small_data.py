@@ -9,7 +9,6 @@ Every process should have one thread: OMP_NUM_THREADS=1.
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf, open_dict
 
-from benchmarks.measure import circumstances
+from benchmarks.measure import circumstances, keep, results
 from benchmarks.parts import equal_ratios
 from benchmarks.small_data_table import audit, numbers, table
 from pmnar.tasks.command import config_dir
@@ -192,7 +191,6 @@ def main() -> None:
     parser.add_argument("--data", default="data", help="data_dir")
     args = parser.parse_args()
     stored = args.out.with_suffix(".jsonl")
-    stored.parent.mkdir(parents=True, exist_ok=True)
     mine, all_of_them = map(int, args.share.split("/"))
     contestants = [name for name in args.contestants.split(",") if name]
     wanted = list(jobs(args.part, [int(s) for s in args.seeds.split(",")], contestants))
@@ -200,19 +198,10 @@ def main() -> None:
     for job in chosen[mine - 1 :: all_of_them]:
         if job in {Job(*(r[key] for key in Job._fields)) for r in results(stored)}:
             continue
-        line = json.dumps(run(job, args.data, args.spare))
-        with stored.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        keep(stored, run(job, args.data, args.spare))
     text = table(results(stored))
     args.out.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)
-
-
-def results(stored: Path) -> list[Result]:
-    """What was measured so far."""
-    if not stored.is_file():
-        return []
-    return [json.loads(line) for line in stored.read_text(encoding="utf-8").splitlines()]
 
 
 if __name__ == "__main__":

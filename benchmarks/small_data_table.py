@@ -14,7 +14,8 @@ Result = dict[str, Any]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 SCORES = ("confidence", "margin", "recent_confidence", "weight")
-"""Columns of `samples.parquet` that may say how right a label is, the lower the more suspect."""
+"""Columns of `samples.parquet` that may say how right a label is, the lower the more suspect;
+beside them the method's own."""
 THRESHOLDS = {"margin": 0.0}
 LOST = 0.02
 """A class is counted as lost whose recall in the end is below."""
@@ -41,7 +42,7 @@ def audit(samples: pa.Table) -> Result:
     order = (samples.schema.metadata or {}).get(b"order", b"confidence").decode()
     found: Result = {"wrong": float(wrong.mean()), "flagged": float(column["mislabelled"].mean())}
     found["order"] = order
-    for name in SCORES:
+    for name in dict.fromkeys((*SCORES, order)):
         if name in column and (name != "weight" or np.ptp(column[name]) > 0):
             score = column[name].astype(np.float64)
             found[name] = judged(score, wrong, given, differs, THRESHOLDS.get(name, 0.5))

@@ -161,7 +161,7 @@ def test_every_method_stopped_after_any_epoch_goes_on(
     folders = {whole}
     for epoch in (1, 2, 3):
         with monkeypatch.context() as patch:
-            _die_at_call(patch, NoisyLabelMethod, "training_step", epoch * 4 + 1)
+            _die_in_epoch(patch, epoch + 1)
             with pytest.raises(ConnectionError):
                 short_run(*same, f"data.num_workers={workers}")
         [died] = {path.parent for path in runs.rglob("config.yaml")} - folders
@@ -208,6 +208,18 @@ def _die_at_call(patch: pytest.MonkeyPatch, kind: type, name: str, number: int) 
         return original(self, *args, **kwargs)
 
     patch.setattr(kind, name, counted)
+
+
+def _die_in_epoch(patch: pytest.MonkeyPatch, number: int) -> None:
+    """At the first step of an epoch: methods differ in how many an epoch has."""
+    original = NoisyLabelMethod.training_step
+
+    def step(self: NoisyLabelMethod, *args: Any, **kwargs: Any) -> Any:
+        if self.current_epoch + 1 == number:
+            raise ConnectionError("the machine went down")
+        return original(self, *args, **kwargs)
+
+    patch.setattr(NoisyLabelMethod, "training_step", step)
 
 
 def test_a_checkpoint_file_is_a_place_to_resume_from(short_run: Run) -> None:
