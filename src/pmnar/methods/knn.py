@@ -152,6 +152,14 @@ class KNN(NoisyLabelMethod):
             return None
         return "nothing is trained, and every epoch is the first again: trainer.max_epochs=1"
 
+    @property
+    def remedy(self) -> str:
+        """What makes a difference here."""
+        return (
+            "a network with better features, such as network=timm network.pretrained=true, or "
+            "another method.neighbours"
+        )
+
     def losses(self, batch: Batch) -> Losses:
         """`−log` of the votes for the given labels, `[B]`, each at most `−log 1e-4`.
 

@@ -95,6 +95,14 @@ class LinearProbe(NoisyLabelMethod):
         assert isinstance(network.head, Standardised)
         return network.head
 
+    @property
+    def remedy(self) -> str:
+        """What makes a difference here."""
+        return (
+            "a network with better features, such as network=timm network.pretrained=true, or "
+            "more epochs"
+        )
+
     def prepare_epoch(self, epoch: int) -> None:
         """Before the first epoch: look at the features."""
         if epoch == 1:
