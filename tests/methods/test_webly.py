@@ -214,6 +214,12 @@ def test_two_classes_one_of_them_without_samples(by: str) -> None:
     assert math.isfinite(method.record["loss"])
 
 
+def test_a_stage_that_leaves_nothing_out_says_so() -> None:
+    assert "method.choose_after=5" in str(related(choose_after=5, easy_epochs=5).advice(100))
+    assert "easy 6" in str(related(choose_after=5, easy_epochs=6).advice(3))
+    assert related(choose_after=5, easy_epochs=6).advice(100) is None
+
+
 def test_same_shares_of_each_class_are_a_plain_loop_s() -> None:
     generator = torch.Generator().manual_seed(0)
     scores = torch.randint(5, (40,), generator=generator).float()  # many are equal

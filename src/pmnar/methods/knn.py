@@ -6,7 +6,8 @@ learning via non-parametric instance discrimination", CVPR 2018). Many neighbour
 that are wrong at random. It is worth something on a network that comes with features
 (`network=timm network.pretrained=true`), and little on one as it is built.
 
-All is known after one ordered pass, before the first epoch: an epoch is enough.
+All is known after one ordered pass, before the first epoch: an epoch is enough. What it knows, all
+features, is in its checkpoint.
 """
 
 import torch

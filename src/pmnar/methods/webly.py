@@ -107,6 +107,15 @@ class Webly(StagedMethod):
         super().attach(data)
         self.batch_size = data.batch_size
 
+    def advice(self, epochs: int) -> str | None:
+        """That nothing is left out, or what a run of so many epochs does not come to."""
+        if self.choose_after < self.stages[EASY]:
+            return super().advice(epochs)
+        return (
+            f"method.choose_after={self.choose_after} is not below method.easy_epochs="
+            f"{self.stages[EASY]}: the first stage is of all samples, not of the easy ones"
+        )
+
     # -- between epochs ---------------------------------------------------------------------------
 
     def measures(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
