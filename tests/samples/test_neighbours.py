@@ -34,8 +34,23 @@ def test_votes_are_a_plain_loop_s(block: int, monkeypatch: pytest.MonkeyPatch) -
 def test_all_neighbours_together_say_nothing() -> None:
     """Each class's votes count by how few samples it has."""
     labels = torch.tensor([0] * 9 + [1])
-    found = balanced_votes(torch.randn(10, 3), labels, 2, 10)
-    torch.testing.assert_close(found, torch.full((10, 2), 0.5))
+    assert torch.equal(balanced_votes(torch.randn(10, 3), labels, 2, 10), torch.full((10, 2), 0.5))
+
+
+def test_a_sample_that_asks_itself_alone_has_its_way() -> None:
+    labels = torch.tensor([2, 0, 0])
+    expected = torch.nn.functional.one_hot(labels, 3).float()
+    assert torch.equal(balanced_votes(torch.randn(3, 3), labels, 3, 1), expected)
+
+
+@pytest.mark.parametrize("block", [1, 2**24])
+def test_votes_may_be_weighted(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    labels, asked = torch.tensor([2, 0, 0]), torch.tensor([[0, 1], [1, 2]])
+    weights = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    expected = torch.tensor([[0.75, 0, 0.25], [1, 0, 0]])
+    assert torch.equal(votes(labels, asked, 3, weights), expected)
+    assert torch.equal(votes(labels, asked, 3), torch.tensor([[0.5, 0, 0.5], [1, 0, 0]]))
 
 
 @pytest.mark.parametrize("count", [1, 5, 100])

@@ -146,7 +146,7 @@ class NoisyLabelMethod(NetworksModule):
     def configure_optimizers(self) -> Any:
         """One optimiser with one parameter group a network, and its schedule."""
         groups = [
-            {"params": list(network.parameters()), "name": name}
+            {"params": [p for p in network.parameters() if p.requires_grad], "name": name}
             for name, network in self.networks.items()
         ]
         claimed = {id(parameter) for group in groups for parameter in group["params"]}

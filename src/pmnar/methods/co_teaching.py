@@ -25,14 +25,12 @@ from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.networks import Logits
+from pmnar.methods.noise_rate import estimated_rate, told_rate
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 from pmnar.runtime.seeding import derive_seed
-from pmnar.samples.mixtures import clean_probability, rescaled
 from pmnar.samples.selection import small_loss
 from pmnar.samples.targets import LEAST
-
-ESTIMATE = "estimate"
 
 
 class CoTeaching(NoisyLabelMethod):
@@ -68,11 +66,7 @@ class CoTeaching(NoisyLabelMethod):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
-        told = forget_rate if isinstance(forget_rate, int | float) else None
-        if forget_rate != ESTIMATE and (told is None or not 0 <= told < 1):
-            raise InputError(
-                f"method.forget_rate must be in [0, 1) or {ESTIMATE}, got {forget_rate}"
-            )
+        told = told_rate(forget_rate)
         check_counts(1, gradual_epochs=gradual_epochs)
         check_reals("over 0", exponent=exponent)
         super().__init__(setting, networks=2)
@@ -109,16 +103,15 @@ class CoTeaching(NoisyLabelMethod):
     def prepare_epoch(self, epoch: int) -> None:
         """While the share rises: estimate the noise rate, before its samples are memorised.
 
-        It is the expected share of the larger losses' component (see `clean_probability`), of the
-        mean of both networks' cross-entropies, un-augmented.
+        From the mean of both networks' cross-entropies, un-augmented (see `estimated_rate`).
         """
         if self.estimated is None:
             return
         if 1 < epoch <= self._rising + 1:
             confidences = torch.stack(list(self.measure().confidence.values()))
             losses = -confidences.clamp_min(LEAST).log().mean(0)
-            clean = clean_probability(rescaled(losses), derive_seed(self.seed, "noise rate", epoch))
-            self.estimated.copy_(1 - clean.double().mean())
+            seed = derive_seed(self.seed, "noise rate", epoch)
+            self.estimated.copy_(estimated_rate(losses, seed))
         self.record["forget_rate"] = float(self.estimated)
 
     def losses(self, batch: Batch) -> Losses:

@@ -9,8 +9,6 @@ through an epoch and then the other; the re-weighted target is a switch, not a m
 are the networks, not their averages.
 """
 
-from math import exp
-
 import torch
 from torch import Tensor
 
@@ -21,6 +19,7 @@ from pmnar.losses import cross_entropy, soft_cross_entropy
 from pmnar.methods.averages import Averages
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.mixing import Mixing
+from pmnar.methods.ramps import ramp
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 from pmnar.samples.targets import clipped, one_hot
@@ -157,8 +156,3 @@ class ELRPlus(ELR):
 def disagreement(target: Tensor, logits: Tensor) -> Tensor:
     """`log(1 − ⟨t, p⟩)`, `[B]`, at most 0: the less, the more p agrees with t `[B, K]`."""
     return torch.log(1 - (target * clipped(logits)).sum(-1))
-
-
-def ramp(step: int, steps: int) -> float:
-    """From exp(−5) to 1 over so many steps; 1 where there are none."""
-    return exp(-5 * (1 - min(step, steps) / steps) ** 2) if steps else 1.0
