@@ -47,6 +47,7 @@ REFUSED = {
     "method.beta=-0.5": "method.beta must be at least 0, got -0.5",
     "method.warmup_epochs=-1": "method.warmup_epochs must be at least 0, got -1",
     "method.warmup_epochs=2.5": "method.warmup_epochs must be a whole number, at least 0, got 2.5",
+    "method.warmup_epochs=many recipe=small": "method.warmup_epochs must be a whole number, at le",
     "method.networks=3": "method.networks must be 1 or 2, got 3",
     "method.loss=hinge": "method.loss must be one of ce, nl, ml, pm, got hinge",
     "method.minimum=1.5": "method.minimum must be",

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, OmegaConf
 
+from pmnar.checks import check_counts
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.runtime.compute import Compute
@@ -38,13 +39,16 @@ def typed_keys(overrides: Sequence[str]) -> frozenset[str]:
 
 
 def check_choice(cfg: DictConfig) -> None:
-    """Raise `InputError` where `recipe` or `minutes` is none."""
+    """Raise `InputError` where `recipe` or `minutes` is none, or what they change no number."""
     recipe, minutes = cfg.get("recipe", "paper"), cfg.get("minutes")
     if recipe not in RECIPES:
         raise InputError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe}")
     is_number = isinstance(minutes, int | float) and not isinstance(minutes, bool)
     if minutes is not None and not (is_number and 0 < minutes < float("inf")):
         raise InputError(f"minutes must be null or a number over 0, got {minutes}")
+    if chooses(cfg):
+        epochs = {str(key): n for key, n in cfg.method.items() if str(key).endswith("_epochs")}
+        check_counts(0, **epochs)
 
 
 def chooses(cfg: DictConfig) -> bool:
