@@ -56,7 +56,7 @@ class StagedMethod(NoisyLabelMethod):
             self.begin_stage(name)
         super().on_train_epoch_start()
 
-    def events(self) -> dict[str, int]:
+    def events(self) -> Mapping[str, int]:
         """Where a stage follows another."""
         _, *others = self.stages
         *ends, _ = accumulate(self.stages.values())
