@@ -109,7 +109,7 @@ class MOIT(StagedMethod):
         """Where guesses stand in for labels too."""
         begin = self.guess_after
         come = self.stage_of(begin + 1)[0] == "contrastive"
-        return super().events() | ({"guesses begin": begin} if come else {})
+        return {**super().events(), **({"guesses begin": begin} if come else {})}
 
     # -- losses -----------------------------------------------------------------------------------
 
