@@ -7,7 +7,7 @@ by a first network's predictions.
 Departures: both stages end with their last epoch, where the paper takes the best one by the loss on
 noisy labels that are held out; predictions that the matrix is estimated from are of images as they
 are; the part of the identity that a matrix takes to be inverted, an advice of the paper, is found
-for an estimated one; the recipe is the data set's own.
+for an estimated one.
 """
 
 from collections.abc import Mapping

@@ -5,7 +5,7 @@ labels", ICML 2018. It needs to know nothing of the noise; the percentile that s
 
 Departures from its public code: the curriculum is its closed form, which the network that comes
 with the code was trained to imitate; weight decay does not fall with the weights' mean; progress is
-counted in epochs of the curriculum's own length; the recipe is the data set's own.
+counted in epochs of the curriculum's own length.
 """
 
 import torch

@@ -1,8 +1,7 @@
 """NCT: two networks learn from each other, and from labels that are ever more often random.
 
 Sarfraz et al., "Noisy concurrent training for efficient learning under label noise", WACV 2021. It
-needs to know nothing of the noise. Departure from its public code: the recipe is the data set's
-own.
+needs to know nothing of the noise.
 """
 
 from math import log
