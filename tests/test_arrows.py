@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1] / "src" / "pmnar"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 MATHS = {"losses", "contrastive", "samples", "noise", "networks", "augment"}
-LEAVES = {"errors", "files", "health", "names", "precision"}
+LEAVES = {"checks", "errors", "files", "health", "names", "precision"}
 LOW = MATHS | LEAVES | {"runtime"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "health": set(),
     "names": set(),
     "precision": set(),
+    "checks": {"errors"},
     "files": {"errors"},
     **dict.fromkeys(MATHS, LEAVES),
     "runtime": LEAVES,

@@ -12,6 +12,7 @@ all weights, by the paper's text their mean over the data; the unofficial code h
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -57,10 +58,9 @@ class ActiveBias(NoisyLabelMethod):
             raise InputError(f"method.networks must be 1 for active bias, got {networks}")
         if by not in (VARIANCE, CLOSENESS):
             raise InputError(f"method.by must be {VARIANCE} or {CLOSENESS}, got {by}")
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
+        check_counts(0, warmup_epochs=warmup_epochs)
         told = 0.0 if smoothing == MEAN else smoothing
-        if isinstance(told, str) or not 0 <= told < float("inf"):
+        if not isinstance(told, int | float) or not 0 <= told < float("inf"):
             raise InputError(f"method.smoothing must be at least 0 or {MEAN}, got {smoothing}")
         super().__init__(setting, networks=1)
         self.by, self.warmup_epochs, self.smoothing = by, warmup_epochs, smoothing

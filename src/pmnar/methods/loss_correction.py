@@ -16,6 +16,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
@@ -75,12 +76,10 @@ class LossCorrection(StagedMethod):
         if correction not in CORRECTIONS:
             allowed = " or ".join(CORRECTIONS)
             raise InputError(f"method.correction must be {allowed}, got {correction}")
-        if not 0 < percentile <= 100:
+        if not (isinstance(percentile, int | float) and 0 < percentile <= 100):
             raise InputError(f"method.percentile must be in (0, 100], got {percentile}")
-        if not 0 <= identity_share < 1:
-            raise InputError(f"method.identity_share must be in [0, 1), got {identity_share}")
-        if corrected_epochs < 1:
-            raise InputError(f"method.corrected_epochs must be at least 1, got {corrected_epochs}")
+        check_reals("in [0, 1)", identity_share=identity_share)
+        check_counts(1, plain_epochs=plain_epochs, corrected_epochs=corrected_epochs)
         self.matrix = _told(matrix)
         stages = {PLAIN: plain_epochs} if self.matrix == ESTIMATE else {}
         super().__init__(setting, {**stages, CORRECTED: corrected_epochs})

@@ -11,6 +11,7 @@ counted in epochs of the curriculum's own length; the recipe is the data set's o
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch, Share
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -65,20 +66,12 @@ class MentorNetPD(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for MentorNet, got {networks}")
-        if curriculum_epochs < 1:
-            got = f"got {curriculum_epochs}"
-            raise InputError(f"method.curriculum_epochs must be at least 1, {got}")
-        if not 0 < percentile < 1:
-            raise InputError(f"method.percentile must be in (0, 1), got {percentile}")
-        if not gamma > 0:
-            raise InputError(f"method.gamma must be over 0, got {gamma}")
-        below_1 = {"decay": decay, "dropout": dropout, "first_dropout": first_dropout}
-        for key, value in below_1.items():
-            if not 0 <= value < 1:
-                raise InputError(f"method.{key} must be in [0, 1), got {value}")
-        for key, value in {"burn_in": burn_in, "first_dropout_until": first_dropout_until}.items():
-            if not 0 <= value <= 1:
-                raise InputError(f"method.{key} must be in [0, 1], got {value}")
+        check_counts(1, curriculum_epochs=curriculum_epochs)
+        check_reals("in (0, 1)", percentile=percentile)
+        check_reals("over 0", gamma=gamma)
+        check_reals("in [0, 1)", decay=decay, dropout=dropout, first_dropout=first_dropout)
+        check_reals("in [0, 1]", burn_in=burn_in, first_dropout_until=first_dropout_until)
+        check_reals("in [0, 1]", linear_from=linear_from)
         if not burn_in <= linear_from <= 1:
             raise InputError(f"method.linear_from must be in [{burn_in}, 1], got {linear_from}")
         super().__init__(setting, networks=1)

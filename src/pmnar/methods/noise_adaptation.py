@@ -17,6 +17,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -65,10 +66,8 @@ class NoiseAdaptation(NoisyLabelMethod):
             raise InputError(f"method.networks must be 1 for noise adaptation, got {networks}")
         if model not in MODELS:
             raise InputError(f"method.model must be one of {', '.join(MODELS)}, got {model}")
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
-        if not trace >= 0:
-            raise InputError(f"method.trace must be at least 0, got {trace}")
+        check_counts(0, warmup_epochs=warmup_epochs)
+        check_reals("at least 0", trace=trace)
         self.model, self.warmup_epochs, self.trace = model, warmup_epochs, trace
         start = _beginning(model, len(setting.class_names))
         wrap = WithNoiseLayer(start, model == "complex")
