@@ -27,9 +27,13 @@ STAGES = {
     **dict.fromkeys(("plain_epochs", "corrected_epochs"), 1),
     "curriculum_epochs": 4,
     "cut": 0.02,
+    **{"easy_epochs": 2, "hard_epochs": 1, "choose_after": 1},
     "contrastive_epochs": 2,
     **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
     "neighbours": 1,
+    **{"pretrain_epochs": 1, "cyclic_epochs": 2, "clean_epochs": 1},
+    "dynamic_epochs": 1,
+    "hardening_epochs": 2,
 }
 """The same of methods in stages; what a toy's network says, too, is enough to trust samples."""
 

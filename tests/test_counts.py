@@ -26,10 +26,17 @@ PASSES = {
     "elr_plus": Passes(2, 2),
     "sop": Passes(1, 0),
     "sop_plus": Passes(2, 0),
+    "m_correction": Passes(1, 3),
+    "disc": Passes(4, 0),
+    "nct": Passes(2, 0),
     "co_teaching": Passes(2, 0),
     "co_teaching_plus": Passes(2, 0),
     "decoupling": Passes(2, 0),
     "jocor": Passes(2, 0),
+    "linear_probe": Passes(0, 1),
+    "knn": Passes(0, 0),
+    "ssr": Passes(2, 1),
+    "ssr_plus": Passes(3, 2),
 }
 """Times that an epoch after the warm-up shows an image to a network: to train it, and otherwise."""
 

@@ -24,8 +24,9 @@ from toy import (
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import ELR, ELRPlus
-from pmnar.methods.elr import disagreement, ramp
+from pmnar.methods.elr import disagreement
 from pmnar.methods.mixing import Mixing
+from pmnar.methods.ramps import ramp
 
 DOUBLE: Callable[[], nn.Module] = partial(TinyNet, dtype=torch.float64)
 

@@ -93,3 +93,30 @@ def test_ranks_mix_what_one_process_mixes(
         found = Mixing(of_rank, 1.0, each=each)(mine)
         expected = [s.take(part) for s, part in zip(of_rank, torch.split(one, SIZES), strict=True)]
         assert torch.equal(found, torch.cat(expected))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_partners_may_be_drawn_among_some_alone(world: int) -> None:
+    """On any number of ranks; who is not among them stays as it is."""
+    size, generator = 11, torch.Generator().manual_seed(0)
+    rows = torch.rand(size, 3, generator=generator, dtype=torch.float64)
+    for seed, chosen in enumerate([[1, 4, 5, 9], [7], [], [*range(size)]]):
+        among = torch.zeros(size, dtype=torch.bool)
+        among[chosen] = True
+        whole = Mixing([Share(seed, size)], 1.0, among=among)
+        partners = whole.partners([torch.arange(size)])
+        assert partners[chosen].sort().values.tolist() == chosen
+        assert torch.equal(partners[~among], torch.arange(size)[~among])
+        torch.testing.assert_close(whole([rows])[~among], rows[~among])
+        for rank in range(world):
+            share = Share(seed, size, rank, world)
+            mixing = Mixing([share], 1.0, among=among)
+            assert torch.equal(mixing._partners, share.take(partners))
+
+
+def test_partners_among_some_are_drawn_evenly() -> None:
+    among = torch.tensor([True, False, True, True])
+    found = [Mixing([Share(s, 4)], 1.0, among=among)._partners.tolist() for s in range(600)]
+    for one in (0, 2, 3):
+        for other in (0, 2, 3):
+            assert sum(row[one] == other for row in found) == pytest.approx(200, abs=45)

@@ -25,6 +25,8 @@ class Mixing:
         each: draw a λ for each sample, not one for all.
         larger: take λ or 1 − λ, whichever is larger, so that a sample stays mostly itself.
         purpose: of the draw; two mixings of one batch need two.
+        among: whose partners are drawn among these alone, bool, of all parts of the global batch,
+            `[their sizes' sum]`; the others stay as they are. None: all.
 
     Attributes:
         weight: λ of this rank's samples, float64 `[B]`, or `[]` where all have the same.
@@ -38,6 +40,7 @@ class Mixing:
         each: bool = False,
         larger: bool = False,
         purpose: str = "mixing",
+        among: Tensor | None = None,
     ) -> None:
         self.shares = tuple(shares)
         sizes = [share.size for share in shares]
@@ -49,15 +52,19 @@ class Mixing:
         weight = torch.tensor(drawn, dtype=torch.float64)
         if larger:
             weight = torch.maximum(weight, 1 - weight)
-        parts = torch.split(torch.arange(sum(sizes)), sizes)
-        mine = torch.cat([share.take(part) for share, part in zip(shares, parts, strict=True)])
-        self.weight = weight[mine] if each else weight
-        self._partners = partners[mine]
+        if among is not None:
+            partners = _among(partners.to(among.device, non_blocking=True), among)
+        self.weight = _mine(shares, weight) if each else weight
+        self._partners = _mine(shares, partners)
 
     def __call__(self, rows: Sequence[Tensor]) -> Tensor:
         """Mix this rank's rows of each part, `[B, ...]`, floating; gives `[sum of the B, ...]`."""
+        return self.mixed(rows, self.weight)
+
+    def mixed(self, rows: Sequence[Tensor], weight: Tensor) -> Tensor:
+        """The same with a weight of the caller's in the place of λ, `[]` or `[sum of the B]`."""
         mine, partners = torch.cat(list(rows)), self.partners(rows)
-        weight = self.weight.to(mine.dtype).to(mine.device, non_blocking=True)
+        weight = weight.to(mine.dtype).to(mine.device, non_blocking=True)
         weight = weight.reshape(-1, *[1] * (mine.ndim - 1))
         return weight * mine + (1 - weight) * partners
 
@@ -66,3 +73,16 @@ class Mixing:
         parts = [share.whole(each) for share, each in zip(self.shares, rows, strict=True)]
         whole = torch.cat(parts)
         return whole[self._partners.to(whole.device, non_blocking=True)]
+
+
+def _mine(shares: Sequence[Share], values: Tensor) -> Tensor:
+    """This rank's rows of each part of `values`, `[sum of the B, ...]`."""
+    parts = torch.split(values, [share.size for share in shares])
+    return torch.cat([share.take(part) for share, part in zip(shares, parts, strict=True)])
+
+
+def _among(order: Tensor, among: Tensor) -> Tensor:
+    """Partners of those chosen, in a random order of all; the others are their own."""
+    first = order[(~among[order]).argsort(stable=True)]  # those chosen, in their random order
+    place = (among.cumsum(0) - 1).clamp_min(0)
+    return torch.where(among, first[place], torch.arange(len(order), device=order.device))
