@@ -76,7 +76,12 @@ class CountPasses(L.Callback):
 
         for networks in pl_module.all_networks:
             for network in networks.values():
-                network.register_forward_pre_hook(watch)
+                _first_layer(network).register_forward_pre_hook(watch)
+
+
+def _first_layer(network: nn.Module) -> nn.Module:
+    """The first with weights, which images go through also where features alone are asked for."""
+    return next(m for m in network.modules() if next(m.parameters(recurse=False), None) is not None)
 
 
 def passes(method: str, samples: int = 24) -> Passes:

@@ -27,6 +27,7 @@ STAGES = {
     **dict.fromkeys(("plain_epochs", "corrected_epochs"), 1),
     "curriculum_epochs": 4,
     "cut": 0.02,
+    **{"easy_epochs": 2, "hard_epochs": 1, "choose_after": 1},
     "contrastive_epochs": 2,
     **dict.fromkeys(("memory_after", "guess_after", "plus_epochs", "bootstrap_after"), 1),
     "neighbours": 1,

@@ -33,6 +33,10 @@ PASSES = {
     "co_teaching_plus": Passes(2, 0),
     "decoupling": Passes(2, 0),
     "jocor": Passes(2, 0),
+    "linear_probe": Passes(0, 1),
+    "knn": Passes(0, 0),
+    "ssr": Passes(2, 1),
+    "ssr_plus": Passes(3, 2),
 }
 """Times that an epoch after the warm-up shows an image to a network: to train it, and otherwise."""
 

@@ -1,4 +1,4 @@
-"""Numbers that a method is given: of the right kind, and within their range."""
+"""Numbers that settings are: of the right kind, and within their range."""
 
 from collections.abc import Callable
 
@@ -12,18 +12,22 @@ REALS: dict[str, Callable[[float], bool]] = {
     "in [0, 1)": lambda x: 0 <= x < 1,
     "in (0, 1]": lambda x: 0 < x <= 1,
     "in (0, 1)": lambda x: 0 < x < 1,
+    "in (0, 100]": lambda x: 0 < x <= 100,
 }
 """Ranges of real numbers, none of which NaN is in."""
 
 
-def check_counts(least: int, null: bool = False, /, **counts: object) -> None:
-    """Raise `InputError` unless each setting of a method is a whole number of at least `least`.
+def check_counts(
+    least: int, null: bool = False, group: str = "method", /, **counts: object
+) -> None:
+    """Raise `InputError` unless each setting is a whole number of at least `least`.
 
     A fraction would count for one more or one less in silence, or break later.
 
     Args:
         least: the smallest that is allowed.
         null: whether None is allowed too.
+        group: of the settings.
         **counts: by name.
     """
     allowed = f"at least {least}" + ", or null" * null
@@ -31,9 +35,9 @@ def check_counts(least: int, null: bool = False, /, **counts: object) -> None:
         if null and count is None:
             continue
         if isinstance(count, bool) or not isinstance(count, int):
-            raise InputError(f"method.{key} must be a whole number, {allowed}, got {count}")
+            raise InputError(f"{group}.{key} must be a whole number, {allowed}, got {count}")
         if count < least:
-            raise InputError(f"method.{key} must be {allowed}, got {count}")
+            raise InputError(f"{group}.{key} must be {allowed}, got {count}")
 
 
 def check_reals(allowed: str, null: bool = False, /, **values: object) -> None:

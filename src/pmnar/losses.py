@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pmnar.checks import check_reals
 from pmnar.errors import InputError
 
 
@@ -145,7 +146,7 @@ def label_smoothing(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
 
     `smoothing`: ε in [0, 1]; 0 is cross-entropy.
     """
-    _check("smoothing", smoothing, 0 <= smoothing <= 1, "in [0, 1]")
+    check_reals("in [0, 1]", smoothing=smoothing)
     target = torch.full_like(_at_least_float32(logits), smoothing / logits.shape[-1])
     return soft_cross_entropy(logits, target) + (1 - smoothing) * cross_entropy(logits, labels)
 
@@ -155,7 +156,7 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tenso
 
     `q` in (0, 1]: towards 0 it is cross-entropy, at 1 it is 1 − p_y, half the absolute error.
     """
-    _check("q", q, 0 < q <= 1, "in (0, 1]")
+    check_reals("in (0, 1]", q=q)
     return -torch.expm1(-q * cross_entropy(logits, labels)) / q
 
 
@@ -164,7 +165,7 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, floor: float = 1e-4) -
 
     `floor` in (0, 1) stands for the zeros of the label.
     """
-    _check("floor", floor, 0 < floor < 1, "in (0, 1)")
+    check_reals("in (0, 1)", floor=floor)
     return -0.5 * math.log(floor) * mean_absolute_error(logits, labels)
 
 
@@ -196,7 +197,8 @@ def active_passive(
     which is 1 − p_y there.
     """
     _check_strengths(alpha, beta)
-    _check("passive", passive, passive in ("rce", "mae"), "one of rce, mae")
+    if passive not in ("rce", "mae"):
+        raise InputError(f"method.passive must be one of rce, mae, got {passive}")
     if passive == "rce":
         second = reverse_cross_entropy(logits, labels)
     else:
@@ -209,7 +211,7 @@ def partially_huberised(logits: Tensor, labels: Tensor, tau: float) -> Tensor:
 
     Menon et al., 2020. `tau` over 1: the largest slope in p_y; towards infinity cross-entropy.
     """
-    _check("tau", tau, tau > 1, "over 1")
+    check_reals("over 1", tau=tau)
     loss = cross_entropy(logits, labels)
     return torch.where(loss < math.log(tau), loss, 1 + math.log(tau) - tau * torch.exp(-loss))
 
@@ -219,23 +221,18 @@ def soft_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
 
     The gradient is also that of p as a target: the second part is p's entropy. `beta` in [0, 1].
     """
-    _check("beta", beta, 0 <= beta <= 1, "in [0, 1]")
+    check_reals("in [0, 1]", beta=beta)
     return beta * cross_entropy(logits, labels) - (1 - beta) * negative_entropy(logits)
 
 
 def hard_bootstrap(logits: Tensor, labels: Tensor, beta: float) -> Tensor:
     """`−β log p_y − (1 − β) log max_k p_k` (Reed et al., 2015). Returns `[B]`. `beta` in [0, 1]."""
-    _check("beta", beta, 0 <= beta <= 1, "in [0, 1]")
+    check_reals("in [0, 1]", beta=beta)
     own = cross_entropy(logits, logits.argmax(-1))
     return beta * cross_entropy(logits, labels) + (1 - beta) * own
 
 
 def _check_strengths(alpha: float, beta: float) -> None:
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        _check(name, value, value >= 0, "at least 0")
-    _check("alpha", alpha, alpha + beta > 0, "over 0 where method.beta is 0")
-
-
-def _check(name: str, value: object, holds: bool, allowed: str) -> None:
-    if not holds:
-        raise InputError(f"method.{name} must be {allowed}, got {value}")
+    check_reals("at least 0", alpha=alpha, beta=beta)
+    if not alpha + beta > 0:
+        raise InputError(f"method.alpha must be over 0 where method.beta is 0, got {alpha}")

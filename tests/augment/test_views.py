@@ -14,6 +14,7 @@ from pmnar.augment import (
     Compose,
     CropFlip,
     Cutout,
+    Normalize,
     RandAugment,
     strong_view,
     weak_view,
@@ -126,6 +127,24 @@ def test_strong_view_equals_torchvision_image_by_image(random_images: Images, sh
         image = image.clone()
         image[:, max(top, 0) : top + 4, max(left, 0) : left + 4] = 0
         assert torch.equal(actual, image)
+
+
+def test_a_hole_of_the_mean_is_nought_once_normalised(random_images: Images) -> None:
+    images, mean = random_images(60, 3, 32), (0.2, 0.5, 0.7)
+    black, grey = (strong_view(2, True, "none", 8, colour) for colour in (None, mean))
+    draws = draw(black, images)
+    normalize = Normalize(mean, (0.25, 0.25, 0.25))
+    plain = normalize(strong_view(2, True, "none").apply(images, draws))
+    found = normalize(grey.apply(images, draws))
+    hole = torch.zeros(60, 1, 32, 32, dtype=torch.bool)
+    for i in range(60):
+        top, left = int(draws["1.row"][i]) - 4, int(draws["1.column"][i]) - 4
+        hole[i, :, max(top, 0) : top + 8, max(left, 0) : left + 8] = True
+    assert (found * hole).abs().max() <= 0.5 / 255 / 0.25 + 1e-6
+    assert torch.equal(found * ~hole, plain * ~hole)
+    assert torch.equal(black.apply(images, draws) * hole, torch.zeros_like(images))
+    with pytest.raises(InputError, match=r"dataset.mean must have 1 values .* got 3"):
+        draw(grey, random_images(2, 1, 32))
 
 
 def test_strong_none_is_a_weak_view(random_images: Images) -> None:

@@ -72,6 +72,24 @@ def test_without_memory_they_are_the_networks() -> None:
     assert all(torch.equal(found[name], before[name]) for name in before.keys() - counts)
 
 
+def test_statistics_are_left_alone_where_it_is_asked_for() -> None:
+    """They are what the average itself was shown."""
+    networks = pair()
+    averages = Averages(networks, parameters_alone=True)
+    for values in (networks["first"].parameters(), networks["first"].buffers()):
+        for value in values:
+            value.data.add_(1)
+    before = state(averages)
+    averages.follow(networks, 0.5)
+    after, now = state(averages), state(networks)
+    parameters = dict(averages.named_parameters())
+    for name, value in before.items():
+        expected = (value + now[name]) / 2 if name in parameters else value
+        torch.testing.assert_close(after[name], expected)
+    averages.logits((torch.randn(8, 1, 8, 8),), training=True)
+    assert not torch.equal(averages["first"].norm.running_mean, after["first.norm.running_mean"])  # type: ignore[union-attr,arg-type]
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_they_answer_in_the_mode_that_is_asked_for(training: bool) -> None:
     networks = pair()

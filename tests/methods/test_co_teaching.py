@@ -55,11 +55,11 @@ def at_epoch(monkeypatch: pytest.MonkeyPatch, method: NoisyLabelMethod, epoch: i
     monkeypatch.setattr(type(method), "current_epoch", epoch)
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 5, 50])
+@pytest.mark.parametrize("epoch", [0, 1, 5, 9, 50])
 def test_the_peer_s_easiest_are_trained_on(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     method, batch, _, (first, second) = two("co_teaching", forget_rate=0.5, gradual_epochs=10)
     at_epoch(monkeypatch, method, epoch)
-    count = int((1 - 0.5 * min(epoch / 10, 1)) * 20)
+    count = int((1 - 0.5 * min(epoch / 9, 1)) * 20)
     expected = [
         float(loss[smallest(of_peer, count, [*range(20)])].mean())
         for loss, of_peer in ((first, second), (second, first))
@@ -157,6 +157,20 @@ def test_settings_out_of_range_are_told(kind: Any, settings: dict[str, Any], mes
         kind(make_setting(make_data(("weak",))), **settings)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3, 10])
+def test_the_share_left_out_rises_as_in_its_code(
+    monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    """`linspace(0, rate, epochs)`, and the rate from then on."""
+    method = two("co_teaching", forget_rate=0.4, gradual_epochs=epochs)[0]
+    assert isinstance(method, CoTeaching)
+    rates = [*torch.linspace(0, 0.4, epochs).tolist(), 0.4, 0.4]
+    for epoch, rate in enumerate(rates):
+        at_epoch(monkeypatch, method, epoch)
+        assert 1 - float(method.keep) == pytest.approx(rate)
+    assert rates[method.events()["forget_rate reached"]] == pytest.approx(0.4)
+
+
 # -- a noise rate that nobody tells ---------------------------------------------------------------
 
 
@@ -169,17 +183,17 @@ def test_the_rate_is_estimated_while_it_rises_and_then_kept(
     assert method.advice(10) is None
     assert method.estimated is not None
     generator = torch.Generator().manual_seed(0)
-    for epoch, one_in in ((1, 3), (2, 2), (4, 4), (5, 2)):
+    for epoch, one_in in ((1, 3), (2, 2), (3, 4), (4, 2)):
         right = torch.arange(60) % one_in > 0
         likely = torch.where(right, 0.9, 0.02) * (0.9 + 0.1 * torch.rand(60, generator=generator))
         confidence = {"first": likely, "second": likely.sqrt()}
         method.measurement = Measurement(confidence, {}, {}, {})
         method.prepare_epoch(epoch)
-        expected = {1: 0.0, 2: 0.5, 4: 0.25, 5: 0.25}[epoch]
+        expected = {1: 0.0, 2: 0.5, 3: 0.25, 4: 0.25}[epoch]
         assert float(method.estimated) == pytest.approx(expected, abs=0.02)
         assert method.record["forget_rate"] == float(method.estimated)
         at_epoch(monkeypatch, method, epoch - 1)
-        assert float(method.keep) == 1 - float(method.estimated) * min((epoch - 1) / 3, 1)
+        assert float(method.keep) == 1 - float(method.estimated) * min((epoch - 1) / 2, 1)
 
 
 @pytest.mark.parametrize("name", ["co_teaching", "co_teaching_plus", "jocor"])
@@ -199,7 +213,7 @@ def test_a_rate_that_is_estimated_is_resumed(name: str, tmp_path: Path) -> None:
         assert same_state(state(whole), state(again))
 
 
-@pytest.mark.parametrize("rate", ["guess", 1.0, -0.1])
+@pytest.mark.parametrize("rate", ["guess", 1.0, -0.1, None])
 def test_a_rate_is_told_or_estimated(rate: Any) -> None:
     setting = make_setting(make_data(("weak",)))
     with pytest.raises(InputError, match=rf"must be in \[0, 1\) or estimate, got {rate}"):

@@ -34,6 +34,7 @@ from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.run_folder import CHECKPOINT
 
 EPOCHS = 4
+NOTHING_TO_TRAIN = ("knn",)
 TWO_NETWORKS = [name for name in METHODS if len(build(name, make_data()).networks) == 2]
 
 
@@ -51,7 +52,9 @@ def test_it_trains_every_parameter_and_records_its_losses(name: str) -> None:
     before = state(method.networks)
     fit(method, data, epochs=EPOCHS)
     after = state(method.networks)
-    assert all(not torch.equal(before[k], after[k]) for k, _ in method.networks.named_parameters())
+    for key, parameter in method.networks.named_parameters():
+        stays = not parameter.requires_grad or name in NOTHING_TO_TRAIN
+        assert torch.equal(before[key], after[key]) == stays, key
     losses = {key: value for key, value in method.record.items() if key.startswith("loss")}
     assert {"loss"} | {f"loss_{network}" for network in method.networks} <= set(losses)
     assert sum(v for k, v in losses.items() if k != "loss") == pytest.approx(losses["loss"])
@@ -145,6 +148,22 @@ def batches_of_all_kinds(data: NoisyDataModule) -> list[Batch]:
         batch = next(train_batches(data, epoch))
         found.setdefault(tuple(sorted(batch.parts)), batch)
     return list(found.values())
+
+
+# -- one forward of all views ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_forward_of_all_views_trains_the_same(name: str) -> None:
+    """In 64 bits; BatchNorm's running statistics too."""
+    found = []
+    for fused in (False, True):
+        data = make_data()
+        method = build(name, data, partial(TinyNet, dtype=torch.float64), fused_forward=fused)
+        fit(method, data, epochs=3)
+        found.append(state(method))
+    for key, values in found[0].items():
+        torch.testing.assert_close(found[1][key], values, rtol=1e-4, atol=1e-6, msg=key)
 
 
 # -- compilation, and the device ------------------------------------------------------------------

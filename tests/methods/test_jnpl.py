@@ -48,7 +48,8 @@ class Reference:
         self.fresh = partial(_build, method._setting, "first")
         self.labels = data.splits["train"].labels.tolist()
         self.history: list[list[list[float]]] = []
-        self.stages: tuple[Callable[..., Tensor], ...] = (self.joint,)
+        joint = settings.get("joint_epochs", 1)
+        self.stages: tuple[Callable[..., Tensor], ...] = (self.joint,) * joint
         if isinstance(method, NLNL):
             self.stages = (self.negative, self.selective, self.positive)
 
@@ -185,18 +186,27 @@ class Reference:
         ("nlnl", {"cut": 0.1, "complementary": 3}),
         ("jnpl", {"positive_label": "agreed", "positive_mean": "selected", "complementary": 4}),
         ("jnpl", {"positive_label": "given", "positive_mean": "batch", "complementary": 1}),
+        (
+            "jnpl",
+            {
+                "positive_label": "agreed",
+                "positive_mean": "batch",
+                "complementary": 1,
+                "joint_epochs": 3,
+            },
+        ),
         ("jnpl", {"positive_label": "predicted", "positive_mean": "batch", "complementary": 1}),
     ],
 )
 def test_every_stage_equals_the_plain_loop(name: str, more: dict[str, Any]) -> None:
     """`cut` is where it tells some of the toy's samples from others."""
-    settings = {"cut": 0.1, "remembered": 2, "soft_rate": 0.5, **more}
+    settings: dict[str, Any] = {"cut": 0.1, "remembered": 2, "soft_rate": 0.5, **more}
     if name == "jnpl":
         settings["positive_strength"] = 0.3
     data = make_data(source=FewDigits(50))
     method = made(name, data, **settings)
     reference = Reference(data, method, **settings)
-    fit(method, data, epochs=EPOCHS[name])
+    fit(method, data, epochs=EPOCHS[name] + settings.get("joint_epochs", 1) - 1)
     reference.train()
     assert 2 < len(reference.trusted) < 48
     assert method.trusted.nonzero()[:, 0].tolist() == reference.trusted

@@ -93,6 +93,7 @@ def test_pruning_leaves_out_unlikely_labels_and_takes_them_back() -> None:
     assert (kept[4] & ~kept[2]).any()
     assert torch.equal(method.scores()["kept"], kept[4].float())
     assert method.record["kept"] == pytest.approx(float(kept[4].float().mean()))
+    assert method.events() == {"first pruning": 2}
 
 
 def test_what_is_left_out_has_the_loss_of_the_threshold_and_no_gradient(

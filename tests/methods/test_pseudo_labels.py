@@ -140,6 +140,14 @@ def test_complementary_labels_are_the_others_each_as_often() -> None:
     assert (others - 20_000 / 9).abs().max() < 5 * (20_000 * 8 / 81) ** 0.5
 
 
+def test_stages_are_marked_where_they_begin() -> None:
+    stages = {"negative_epochs": 4, "selective_epochs": 0, "positive_epochs": 2}
+    method = made("nlnl", make_data(), **stages, trusted_epochs=3, soft_epochs=1)
+    begin = {"positive begins": 4, "trusted begins": 6, "soft begins": 9}
+    assert method.events() == begin
+    assert {f"{method.stage_of(e + 1)[0]} begins": e for e in begin.values()} == begin
+
+
 def test_a_run_too_short_for_its_stages_is_told_so() -> None:
     method = JNPL(make_setting(make_data(("weak",))))
     assert method.advice(1960) is None

@@ -15,6 +15,7 @@ from pmnar.data import NoisyDataModule, Share
 from pmnar.errors import InputError
 from pmnar.methods import UNICON, DivideMix
 from pmnar.methods.semi_supervised import SemiSupervised, prior_penalty
+from pmnar.runtime.compute import Compute
 
 
 def made(
@@ -90,6 +91,15 @@ def test_a_class_with_one_sample_or_none_is_trained_on(name: str, classes: int, 
     assert set(method.scores()) == {"clean_probability"}
 
 
+def test_a_warm_up_s_batch_too_small_for_the_devices_is_told() -> None:
+    data = make_data()
+    setting = make_setting(data, compute=Compute(devices=3))
+    method = DivideMix(setting, warmup_batch_size=5)
+    with pytest.raises(InputError, match="warmup_batch_size must be at least 6, two for each dev"):
+        method.attach(data)
+    DivideMix(setting, warmup_batch_size=6).attach(data)
+
+
 def test_too_few_labelled_for_the_devices_are_told() -> None:
     data = make_data()
     method = made("dividemix", data, warmup_epochs=0)
@@ -113,6 +123,7 @@ def test_a_run_within_its_warm_up_is_told_and_has_no_opinion() -> None:
     fit(method, data, epochs=2)
     assert method.scores() == {}
     assert method.advice(4) is None
+    assert method.events() == {"warm-up ends": 3}
     advice = method.advice(3)
     assert advice is not None
     assert "method.warmup_epochs=3 is not below trainer.max_epochs=3" in advice

@@ -22,7 +22,7 @@ from toy import (
 from pmnar.errors import InputError
 from pmnar.methods import PMNAR
 from pmnar.networks import PreActResNet18, SmallCNN
-from pmnar.networks.split_norm import SplitBatchNorm2d, split_batch_norm
+from pmnar.networks.split_norm import SplitBatchNorm, split_batch_norm
 from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.run_folder import CHECKPOINT
@@ -69,15 +69,18 @@ def test_one_forward_a_network_where_it_is_asked_for() -> None:
     assert shapes == [40, 40]
 
 
-def test_split_batch_norm_is_batch_norm_on_each_part() -> None:
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d])
+def test_split_batch_norm_is_batch_norm_on_each_part(kind: Any) -> None:
     torch.manual_seed(0)
-    split, plain = nn.Sequential(nn.BatchNorm2d(3)), nn.BatchNorm2d(3)
+    split, plain = nn.Sequential(kind(3)), kind(3)
     split_batch_norm(split)
     split_batch_norm(split)  # a second time changes nothing
     layer = split[0]
-    assert isinstance(layer, SplitBatchNorm2d)
+    assert isinstance(layer, SplitBatchNorm)
+    assert isinstance(layer, kind)
     assert split.state_dict().keys() == nn.Sequential(plain).state_dict().keys()
     x = torch.randn(8, 3, 4, 4) * torch.arange(1, 9)[:, None, None, None]
+    x = x[:, :, 0, 0] if kind is nn.BatchNorm1d else x
     layer.parts = 2
     assert torch.equal(layer(x), torch.cat([plain(x[:4]), plain(x[4:])]))
     for one, other in zip(layer.buffers(), plain.buffers(), strict=True):
@@ -86,8 +89,8 @@ def test_split_batch_norm_is_batch_norm_on_each_part() -> None:
 
 
 def test_other_kinds_of_batch_norm_are_refused() -> None:
-    with pytest.raises(InputError, match=r"has BatchNorm1d; set compute.fused_forward=false"):
-        split_batch_norm(nn.Sequential(nn.BatchNorm1d(3)))
+    with pytest.raises(InputError, match=r"has BatchNorm3d; set compute.fused_forward=false"):
+        split_batch_norm(nn.Sequential(nn.BatchNorm3d(3)))
 
 
 # -- compilation ----------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from toy import FewDigits, NoNorm, TinyNet, fit, make_data, make_setting, same_state, state
 
 from pmnar.data import NoisyDataModule
-from pmnar.data.batches import Batch, Stream
+from pmnar.data.batches import Batch, ShuffledBatches, Stream
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods import NoisyLabelMethod
@@ -136,6 +136,17 @@ def test_a_restart_is_a_beginning(keep: tuple[str, ...]) -> None:
     assert not optimizer.state  # type: ignore[union-attr]
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]  # type: ignore[union-attr]
     assert schedule.last_epoch == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("world", [1, 3])
+@pytest.mark.parametrize("size", [1, 2, 7, 100])
+def test_a_stream_s_batches_have_two_samples_a_rank(size: int, world: int) -> None:
+    streams = {"labelled": Stream(torch.arange(20)), "unlabelled": Stream(torch.arange(9), size)}
+    ranks = [ShuffledBatches(streams, 10, 0, rank, world, lambda: 0) for rank in range(world)]
+    for requests in zip(*ranks, strict=True):
+        of_part = [request.parts["unlabelled"].indices for request in requests]
+        assert all(len(indices) >= 2 for indices in of_part)
+        assert sum(map(len, of_part)) <= min(max(size, 2 * world), 9)
 
 
 def test_a_method_that_needs_true_labels_says_so() -> None:

@@ -85,6 +85,13 @@ def test_what_is_chosen_is_what_the_images_want(
         assert found == yaml.safe_load(value), key
 
 
+def test_a_single_epoch_stays_one(composed: Composed, runs: Path, short_epochs: None) -> None:
+    """Of a method that has nothing to train."""
+    train(composed(*FEW, f"runs_dir={runs}", "method=knn", "recipe=small"), typed=())
+    found = config_of(only_run(runs, "knn"))
+    assert (found["trainer"]["max_epochs"], found["data"]["batch_size"]) == (1, 8)
+
+
 def test_what_is_typed_stays(composed: Composed, runs: Path, short_epochs: None) -> None:
     own = ("data.batch_size=20", "scheduler.milestones=[1]", "method.warmup_epochs=1")
     cfg = composed(*FEW, *own, "trainer.max_epochs=2", "recipe=small", f"runs_dir={runs}")

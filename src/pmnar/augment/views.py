@@ -1,5 +1,7 @@
 """The two views that training sees: a weak one and a strong one."""
 
+from collections.abc import Sequence
+
 from pmnar.augment.base import Augmentation, PaddedAugmentation
 from pmnar.augment.compose import Compose
 from pmnar.augment.crop import CropFlip
@@ -20,7 +22,13 @@ def weak_view(padding: int, flip: bool) -> PaddedAugmentation:
     return CropFlip(padding, flip)
 
 
-def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> PaddedAugmentation:
+def strong_view(
+    padding: int,
+    flip: bool,
+    kind: str,
+    cutout: int = 0,
+    colour: Sequence[float] | None = None,
+) -> PaddedAugmentation:
     """A weak view of its own, then a policy, then a hole where `cutout` is not 0.
 
     Args:
@@ -30,6 +38,7 @@ def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> PaddedA
             translations and rotations alone, for images of strokes rather than of scenes),
             `cutout` or `none`.
         cutout: side of the hole in pixels; must not be 0 where `kind` is `cutout`.
+        colour: of the hole, see `Cutout`; None: black.
 
     Raises:
         InputError: `kind` is unknown, or a number is out of its range.
@@ -44,5 +53,5 @@ def strong_view(padding: int, flip: bool, kind: str, cutout: int = 0) -> PaddedA
     elif kind == "geometric":
         parts.append(RandAugment(operations=GEOMETRIC))
     if kind == "cutout" or cutout != 0:
-        parts.append(Cutout(cutout))
+        parts.append(Cutout(cutout, colour))
     return Compose(parts)

@@ -99,7 +99,8 @@ class Stream(NamedTuple):
 
     Attributes:
         indices: positions in the split, int64 `[n]`.
-        batch_size: samples in a global batch; None: `data.batch_size`. No more than there are.
+        batch_size: samples in a global batch; None: `data.batch_size`. Two for each rank at least,
+            and no more than there are.
         split: `train`, or `clean`, which has true labels.
     """
 
@@ -141,7 +142,7 @@ class ShuffledBatches(Sampler[Request]):
     ) -> None:
         self.streams = {
             name: stream._replace(
-                batch_size=min(stream.batch_size or batch_size, len(stream.indices))
+                batch_size=min(max(stream.batch_size or batch_size, 2 * world), len(stream.indices))
             )
             for name, stream in streams.items()
             if len(stream.indices) >= 2 * world
@@ -196,9 +197,11 @@ class ShuffledBatches(Sampler[Request]):
 
 def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
     """Raise `InputError` unless a batch has two samples a rank, and no more than there are."""
-    if not 2 * world <= batch_size <= size:
+    is_whole = isinstance(batch_size, int)
+    if not (is_whole and 2 * world <= batch_size <= size):
+        kind = "" if is_whole else "a whole number "
         raise InputError(
-            f"data.batch_size must be in [{2 * world}, {size}] "
+            f"data.batch_size must be {kind}in [{2 * world}, {size}] "
             f"({size} training samples, {world} devices), got {batch_size}"
         )
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pmnar.augment import Augmentation
+from pmnar.checks import check_counts
 from pmnar.data.arrays import ImageData, Source, Split
 from pmnar.data.batches import (
     Batch,
@@ -89,8 +90,7 @@ class NoisyDataModule(L.LightningDataModule):
         check_resident(resident)
         if num_workers != "auto" and not (isinstance(num_workers, int) and num_workers >= 0):
             raise InputError(f"data.num_workers must be auto or at least 0, got {num_workers}")
-        if eval_batch_size < 1:
-            raise InputError(f"data.eval_batch_size must be at least 1, got {eval_batch_size}")
+        check_counts(1, False, "data", eval_batch_size=eval_batch_size)
         self.source, self.noise, self.noise_seed, self.seed = source, noise, noise_seed, seed
         self.views = Views(views, mean, std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size

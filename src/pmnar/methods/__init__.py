@@ -9,6 +9,8 @@ from pmnar.methods.dividemix import DivideMix
 from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
+from pmnar.methods.knn import KNN
+from pmnar.methods.linear_probe import LinearProbe
 from pmnar.methods.loss_correction import LossCorrection
 from pmnar.methods.m_correction import MCorrection
 from pmnar.methods.mentornet import MentorNetPD
@@ -23,19 +25,23 @@ from pmnar.methods.plain import Plain
 from pmnar.methods.pmnar import PMNAR
 from pmnar.methods.setting import Setting
 from pmnar.methods.sop import SOP
+from pmnar.methods.ssr import SSR, SSRPlus
 from pmnar.methods.truncated_gce import TruncatedGCE
 from pmnar.methods.unicon import UNICON
+from pmnar.methods.webly import Webly
 
 __all__ = [
     "DISC",
     "ELR",
     "JNPL",
+    "KNN",
     "MOIT",
     "NCT",
     "NLNL",
     "O2U",
     "PMNAR",
     "SOP",
+    "SSR",
     "UNICON",
     "ActiveBias",
     "CoTeaching",
@@ -44,6 +50,7 @@ __all__ = [
     "DivideMix",
     "ELRPlus",
     "JoCoR",
+    "LinearProbe",
     "LossCorrection",
     "MCorrection",
     "MOITPlus",
@@ -52,6 +59,8 @@ __all__ = [
     "NoiseAdaptation",
     "NoisyLabelMethod",
     "Plain",
+    "SSRPlus",
     "Setting",
     "TruncatedGCE",
+    "Webly",
 ]

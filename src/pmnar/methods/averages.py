@@ -17,20 +17,24 @@ class Averages(Networks):
 
     Args:
         networks: what they begin as.
+        parameters_alone: leave BatchNorm's statistics as they are, and what they are shown to
+            change them; for averages that are asked in `train` mode alone.
     """
 
-    def __init__(self, networks: Networks) -> None:
+    def __init__(self, networks: Networks, *, parameters_alone: bool = False) -> None:
         copies = {name: _copy(network) for name, network in networks.items()}
         super().__init__(copies, networks.fused_forward)
+        self.parameters_alone = parameters_alone
 
     @torch.no_grad()
     def follow(self, networks: Networks, decay: float) -> None:
         """Keep the share `decay` in [0, 1] of what they are and take the rest from `networks`.
 
-        Parameters and BatchNorm's statistics are averaged; what counts (integers) is copied.
+        Parameters and BatchNorm's statistics are averaged, unless told otherwise; what counts
+        (integers) is copied.
         """
         for name, average in self.items():
-            kept, now = _values(average), _values(networks[name])
+            kept, now = self._values(average), self._values(networks[name])
             pairs = list(zip(kept, now, strict=True))
             real = [pair for pair in pairs if pair[0].is_floating_point()]
             torch._foreach_lerp_([a for a, _ in real], [b for _, b in real], 1 - decay)
@@ -45,6 +49,10 @@ class Averages(Networks):
             self.train(training)
         return super().logits(views)
 
+    def _values(self, network: nn.Module) -> list[Tensor]:
+        buffers = () if self.parameters_alone else network.buffers()
+        return [*network.parameters(), *buffers]
+
 
 def _copy(network: nn.Module) -> nn.Module:
     """The network again, with nothing to train."""
@@ -53,7 +61,3 @@ def _copy(network: nn.Module) -> nn.Module:
     for value in network.parameters():
         own[id(value)] = nn.Parameter(value.detach().clone(), requires_grad=False)
     return deepcopy(network, own)
-
-
-def _values(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]

@@ -47,7 +47,7 @@ class NoisyLabelMethod(NetworksModule):
     """Whether it may draw from the split `clean`, which has true labels."""
 
     def __init__(self, setting: Setting, *, networks: int = 1) -> None:
-        if networks not in (1, 2):
+        if type(networks) is not int or networks not in (1, 2):
             raise InputError(f"method.networks must be 1 or 2, got {networks}")
         built = {name: _build(setting, name) for name in NETWORK_NAMES[:networks]}
         super().__init__(Networks(built, setting.compute.fused_forward), setting)
@@ -146,7 +146,7 @@ class NoisyLabelMethod(NetworksModule):
     def configure_optimizers(self) -> Any:
         """One optimiser with one parameter group a network, and its schedule."""
         groups = [
-            {"params": list(network.parameters()), "name": name}
+            {"params": [p for p in network.parameters() if p.requires_grad], "name": name}
             for name, network in self.networks.items()
         ]
         claimed = {id(parameter) for group in groups for parameter in group["params"]}

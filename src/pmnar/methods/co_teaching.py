@@ -7,7 +7,8 @@ left out in the end; `estimate` is ours.
 
 Departures from their public codes: the loss is the mean over the samples kept, where the codes
 divide a mean by their number once more, which Adam hides; the share left out rises with `exponent`
-acting on the epoch, as the paper has it, not on the rate; Co-teaching+ takes the cross-entropy of
+acting on the epoch, as the paper has it, not on the rate (it is reached in the codes' tenth epoch,
+where the paper's formula comes to it in the next); Co-teaching+ takes the cross-entropy of
 logits, not of probabilities, and trains on nothing, not on everything, where all predictions agree;
 the recipe is the data set's own (Co-teaching's: `network=cnn9`, Adam at .001, no augmentation, 200
 epochs), but for the epochs of Co-teaching that Co-teaching+ begins with.
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -39,8 +41,9 @@ class CoTeaching(NoisyLabelMethod):
         networks: 2.
         forget_rate: share of a batch left out after `gradual_epochs`, in [0, 1): the noise rate; or
             `estimate`, from the losses while that share rises.
-        gradual_epochs: epochs over which it rises from 0, at least 1.
-        exponent: how it rises: with (epochs done / gradual_epochs) to this power, over 0.
+        gradual_epochs: epochs over which it rises, from 0 in the first of them to all of it in
+            the last (with 1 in the one after), at least 1.
+        exponent: how it rises: with (epochs done / (gradual_epochs − 1)) to this power, over 0.
 
     Attributes:
         estimated: the rate as it is estimated, float64 `[]`; None where it is told.
@@ -64,14 +67,16 @@ class CoTeaching(NoisyLabelMethod):
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
         told = told_rate(forget_rate)
-        if gradual_epochs < 1:
-            raise InputError(f"method.gradual_epochs must be at least 1, got {gradual_epochs}")
-        if not exponent > 0:
-            raise InputError(f"method.exponent must be over 0, got {exponent}")
+        check_counts(1, gradual_epochs=gradual_epochs)
+        check_reals("over 0", exponent=exponent)
         super().__init__(setting, networks=2)
         self.forget_rate, self.gradual_epochs, self.exponent = told, gradual_epochs, exponent
         unknown = torch.zeros((), dtype=torch.float64, device=self.labels.device)
         self.register_buffer("estimated", unknown if told is None else None)
+
+    def events(self) -> dict[str, int]:
+        """When all that is to be left out is."""
+        return {"forget_rate reached": self._rising}
 
     def advice(self, epochs: int) -> str | None:
         """What the method takes for the noise rate, where it is told."""
@@ -83,9 +88,14 @@ class CoTeaching(NoisyLabelMethod):
         )
 
     @property
+    def _rising(self) -> int:
+        """Epochs that are done before all of that share is left out."""
+        return max(self.gradual_epochs - 1, 1)
+
+    @property
     def keep(self) -> float | Tensor:
         """The share of a batch that is trained on in this epoch, in (0, 1]; all in the first."""
-        risen: float = min((self.current_epoch / self.gradual_epochs) ** self.exponent, 1.0)
+        risen: float = min((self.current_epoch / self._rising) ** self.exponent, 1.0)
         rate = self.estimated if self.forget_rate is None else self.forget_rate
         assert rate is not None
         return 1 - rate * risen
@@ -97,7 +107,7 @@ class CoTeaching(NoisyLabelMethod):
         """
         if self.estimated is None:
             return
-        if 1 < epoch <= self.gradual_epochs + 1:
+        if 1 < epoch <= self._rising + 1:
             confidences = torch.stack(list(self.measure().confidence.values()))
             losses = -confidences.clamp_min(LEAST).log().mean(0)
             seed = derive_seed(self.seed, "noise rate", epoch)
@@ -146,10 +156,13 @@ class CoTeachingPlus(CoTeaching):
         warmup_epochs: int = 10,
         **shared: Any,
     ) -> None:
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
+        check_counts(0, warmup_epochs=warmup_epochs)
         super().__init__(setting, **shared)
         self.warmup_epochs = warmup_epochs
+
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up too."""
+        return super().events() | {"warm-up ends": self.warmup_epochs}
 
     def _candidates(self, logits: Logits) -> Tensor | None:
         if self.current_epoch < self.warmup_epochs:

@@ -7,6 +7,7 @@ Departures from its public code: the beginning on all samples is counted in epoc
 a disagreement is taken with a gradient of 0; the recipe is the data set's own.
 """
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -41,12 +42,14 @@ class Decoupling(NoisyLabelMethod):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2 for Decoupling, got {networks}")
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
-        if not 0 < least_share <= 1:
-            raise InputError(f"method.least_share must be in (0, 1], got {least_share}")
+        check_counts(0, warmup_epochs=warmup_epochs)
+        check_reals("in (0, 1]", least_share=least_share)
         super().__init__(setting, networks=2)
         self.warmup_epochs, self.least_share = warmup_epochs, least_share
+
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up."""
+        return {"warm-up ends": self.warmup_epochs}
 
     def losses(self, batch: Batch) -> Losses:
         """Each network's cross-entropy where they disagree, `[B]`."""

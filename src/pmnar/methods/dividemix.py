@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
-from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods.measurement import Measurement, Outputs
 from pmnar.methods.semi_supervised import SemiSupervised
@@ -51,10 +51,8 @@ class DivideMix(SemiSupervised):
     def __init__(
         self, setting: Setting, *, threshold: float = 0.5, history: int = 1, **shared: Any
     ) -> None:
-        if not 0 <= threshold < 1:
-            raise InputError(f"method.threshold must be in [0, 1), got {threshold}")
-        if history < 1:
-            raise InputError(f"method.history must be at least 1, got {history}")
+        check_reals("in [0, 1)", threshold=threshold)
+        check_counts(1, history=history)
         super().__init__(setting, **shared)
         self.threshold, self.history = threshold, history
         self.register_buffer("divisions", torch.zeros((), dtype=torch.int64))

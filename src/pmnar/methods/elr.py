@@ -12,6 +12,7 @@ are the networks, not their averages.
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy, soft_cross_entropy
@@ -46,10 +47,8 @@ class ELR(NoisyLabelMethod):
     def __init__(
         self, setting: Setting, *, networks: int = 1, strength: float = 3.0, memory: float = 0.7
     ) -> None:
-        if not strength >= 0:
-            raise InputError(f"method.strength must be at least 0, got {strength}")
-        if not 0 <= memory < 1:
-            raise InputError(f"method.memory must be in [0, 1), got {memory}")
+        check_reals("at least 0", strength=strength)
+        check_reals("in [0, 1)", memory=memory)
         super().__init__(setting, networks=networks)
         self.strength, self.memory = strength, memory
         size = (networks, len(self.labels), self.num_classes)
@@ -112,17 +111,13 @@ class ELRPlus(ELR):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2 for ELR+, got {networks}")
-        if not alpha > 0:
-            raise InputError(f"method.alpha must be over 0, got {alpha}")
-        if not 0 <= decay < 1:
-            raise InputError(f"method.decay must be in [0, 1), got {decay}")
-        for key, steps in (("strength_ramp", strength_ramp), ("average_ramp", average_ramp)):
-            if steps < 0:
-                raise InputError(f"method.{key} must be at least 0, got {steps}")
+        check_reals("over 0", alpha=alpha)
+        check_reals("in [0, 1)", decay=decay)
+        check_counts(0, strength_ramp=strength_ramp, average_ramp=average_ramp)
         super().__init__(setting, networks=2, strength=strength, memory=memory)
         self.alpha, self.reweight_labels = alpha, reweight_labels
         self.strength_ramp, self.decay, self.average_ramp = strength_ramp, decay, average_ramp
-        self.averages = Averages(self.networks)
+        self.averages = Averages(self.networks, parameters_alone=True)
 
     def losses(self, batch: Batch) -> Losses:
         """Cross-entropy and the regulariser of each network, of mixed images, `[B]` each."""

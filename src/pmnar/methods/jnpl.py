@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import drawn_negative_plus, positive_plus
@@ -56,12 +57,8 @@ class JNPL(PseudoLabels):
         soft_rate: float = 10.0,
         **shared: Any,
     ) -> None:
-        if not positive_strength >= 0:
-            raise InputError(
-                f"method.positive_strength must be at least 0, got {positive_strength}"
-            )
-        if positive_order < -1:
-            raise InputError(f"method.positive_order must be at least -1, got {positive_order}")
+        check_reals("at least 0", positive_strength=positive_strength)
+        check_counts(-1, positive_order=positive_order)
         for key, value in (("positive_label", positive_label), ("positive_mean", positive_mean)):
             if value not in SWITCHES[key]:
                 allowed = ", ".join(SWITCHES[key])

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from pmnar.checks import check_reals
 from pmnar.data.batches import Batch
-from pmnar.errors import InputError
 from pmnar.losses import consistency, cross_entropy
 from pmnar.methods.co_teaching import CoTeaching
 from pmnar.methods.setting import Setting
@@ -41,8 +41,7 @@ class JoCoR(CoTeaching):
         agreement: float = 0.9,
         **shared: Any,
     ) -> None:
-        if not 0 <= agreement <= 1:
-            raise InputError(f"method.agreement must be in [0, 1], got {agreement}")
+        check_reals("in [0, 1]", agreement=agreement)
         super().__init__(setting, **shared)
         self.agreement = agreement
         self.losses_are_apart = agreement == 0

@@ -4,8 +4,8 @@ Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018. It needs t
 the noise.
 """
 
+from pmnar.checks import check_reals
 from pmnar.data.batches import Batch
-from pmnar.errors import InputError
 from pmnar.losses import soft_cross_entropy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.mixing import Mixing
@@ -29,8 +29,7 @@ class MixUp(NoisyLabelMethod):
     losses_are_apart = True
 
     def __init__(self, setting: Setting, *, networks: int = 1, alpha: float = 1.0) -> None:
-        if not alpha > 0:
-            raise InputError(f"method.alpha must be over 0, got {alpha}")
+        check_reals("over 0", alpha=alpha)
         super().__init__(setting, networks=networks)
         self.alpha = alpha
 

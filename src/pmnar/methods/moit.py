@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.contrastive import interpolated_supervised
 from pmnar.data.batches import Batch, Share
 from pmnar.errors import InputError
@@ -82,16 +83,9 @@ class MOIT(StagedMethod):
             raise InputError(f"method.networks must be 1 for MOIT, got {networks}")
         if view not in ("weak", "strong"):
             raise InputError(f"method.view must be weak or strong, got {view}")
-        for key, number in (("alpha", alpha), ("temperature", temperature)):
-            if not number > 0:
-                raise InputError(f"method.{key} must be over 0, got {number}")
-        counts = {"projection": projection, "memory": memory, "neighbours": neighbours}
-        for key, count in counts.items():
-            if count < 1:
-                raise InputError(f"method.{key} must be at least 1, got {count}")
-        for key, epochs in (("memory_after", memory_after), ("guess_after", guess_after)):
-            if epochs < 0:
-                raise InputError(f"method.{key} must be at least 0, got {epochs}")
+        check_reals("over 0", alpha=alpha, temperature=temperature)
+        check_counts(1, projection=projection, memory=memory, neighbours=neighbours)
+        check_counts(0, memory_after=memory_after, guess_after=guess_after)
         super().__init__(setting.with_network(Projected(projection)), stages or {"contrastive": 1})
         self.views = (view, view, "plain")
         self.alpha, self.temperature, self.neighbours = alpha, temperature, neighbours
@@ -110,6 +104,12 @@ class MOIT(StagedMethod):
         network = self.networks["first"]
         assert isinstance(network, ProjectedNetwork)
         return network
+
+    def events(self) -> dict[str, int]:
+        """Where guesses stand in for labels too."""
+        begin = self.guess_after
+        come = self.stage_of(begin + 1)[0] == "contrastive"
+        return super().events() | ({"guesses begin": begin} if come else {})
 
     # -- losses -----------------------------------------------------------------------------------
 

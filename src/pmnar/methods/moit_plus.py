@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch, Stream
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -45,14 +46,10 @@ class MOITPlus(MOIT):
         bootstrap_after: int = 30,
         **settings: Any,
     ) -> None:
-        if plus_epochs < 1:
-            raise InputError(f"method.plus_epochs must be at least 1, got {plus_epochs}")
-        if not plus_rate > 0:
-            raise InputError(f"method.plus_rate must be over 0, got {plus_rate}")
-        if not 0 <= bootstrap <= 1:
-            raise InputError(f"method.bootstrap must be in [0, 1], got {bootstrap}")
-        if bootstrap_after < 0:
-            raise InputError(f"method.bootstrap_after must be at least 0, got {bootstrap_after}")
+        check_counts(1, plus_epochs=plus_epochs)
+        check_reals("over 0", plus_rate=plus_rate)
+        check_reals("in [0, 1]", bootstrap=bootstrap)
+        check_counts(0, bootstrap_after=bootstrap_after)
         stages = {"contrastive": contrastive_epochs, "plus": plus_epochs}
         super().__init__(setting, stages=stages, **settings)
         if "weak" not in self.views:

@@ -9,6 +9,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from pmnar import losses
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.methods.base import NoisyLabelMethod
@@ -76,10 +77,8 @@ class PMNAR(NoisyLabelMethod):
             if value not in CHOICES[key]:
                 allowed = ", ".join(CHOICES[key])
                 raise InputError(f"method.{key} must be one of {allowed}, got {value}")
-        if not beta >= 0:
-            raise InputError(f"method.beta must be at least 0, got {beta}")
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
+        check_reals("at least 0", beta=beta)
+        check_counts(0, warmup_epochs=warmup_epochs)
         check_minimum(minimum)
         self.loss, self.reweight, self.beta = loss, reweight, beta
         self.warmup_epochs, self.minimum = warmup_epochs, minimum

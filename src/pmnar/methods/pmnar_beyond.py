@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pmnar.checks import check_reals
 from pmnar.data.batches import Share
 from pmnar.errors import InputError
 from pmnar.methods.measurement import Measurement, Outputs
@@ -85,10 +86,8 @@ class Beyond(nn.Module):
             value = prior if key == "prior" else getattr(self, key)
             if value not in allowed:
                 raise InputError(f"method.{key} must be one of {', '.join(allowed)}, got {value}")
-        if not 0 < temperature <= 1:
-            raise InputError(f"method.temperature must be in (0, 1], got {temperature}")
-        if not 0 <= memory < 1:
-            raise InputError(f"method.memory must be in [0, 1), got {memory}")
+        check_reals("in (0, 1]", temperature=temperature)
+        check_reals("in [0, 1)", memory=memory)
         self.num_classes, self.temperature = num_classes, temperature
         self.prior: RunningPrior | None = None
         if prior != "none":

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch, Stream
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy, soft_cross_entropy
@@ -71,13 +72,13 @@ class PseudoLabels(StagedMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for this method, got {networks}")
-        if not soft_rate > 0:
-            raise InputError(f"method.soft_rate must be over 0, got {soft_rate}")
-        if not 0 <= cut <= 1:
-            raise InputError(f"method.cut must be in [0, 1], got {cut}")
-        for key, value in (("remembered", remembered), ("complementary", complementary)):
-            if value < 1:
-                raise InputError(f"method.{key} must be at least 1, got {value}")
+        check_reals("over 0", soft_rate=soft_rate)
+        check_reals("in [0, 1]", cut=cut)
+        check_counts(1, remembered=remembered, complementary=complementary)
+        if isinstance(soft_milestones, str) or not isinstance(soft_milestones, Sequence):
+            raise InputError(f"method.soft_milestones must be a list, got {soft_milestones}")
+        for milestone in soft_milestones:
+            check_counts(1, soft_milestones=milestone)
         stages = {**learning, TRUSTED: trusted_epochs, SOFT: soft_epochs}
         super().__init__(setting, stages)
         self.soft_rate, self.soft_milestones = soft_rate, tuple(soft_milestones)

@@ -14,6 +14,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch, Share, Stream
 from pmnar.errors import InputError
@@ -78,18 +79,10 @@ class SemiSupervised(NoisyLabelMethod):
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2 for this method, got {networks}")
-        for key, count in (("warmup_epochs", warmup_epochs), ("ramp_epochs", ramp_epochs)):
-            if count < 0:
-                raise InputError(f"method.{key} must be at least 0, got {count}")
-        for key, value in (("alpha", alpha), ("temperature", temperature)):
-            if not value > 0:
-                raise InputError(f"method.{key} must be over 0, got {value}")
-        if not strength >= 0:
-            raise InputError(f"method.strength must be at least 0, got {strength}")
-        if warmup_batch_size is not None and warmup_batch_size < 2:
-            raise InputError(
-                f"method.warmup_batch_size must be at least 2, or null, got {warmup_batch_size}"
-            )
+        check_counts(0, warmup_epochs=warmup_epochs, ramp_epochs=ramp_epochs)
+        check_reals("over 0", alpha=alpha, temperature=temperature)
+        check_reals("at least 0", strength=strength)
+        check_counts(2, True, warmup_batch_size=warmup_batch_size)
         if predict_by not in ("running", "batch"):
             raise InputError(f"method.predict_by must be one of running, batch, got {predict_by}")
         super().__init__(setting, networks=2)
@@ -106,6 +99,16 @@ class SemiSupervised(NoisyLabelMethod):
         """Ask for views and streams, and keep how many samples a batch has."""
         super().attach(data)
         self.batch_size = data.batch_size
+        size, least = self.warmup_batch_size, 2 * self._setting.compute.world_size
+        if size is not None and size < least:
+            raise InputError(
+                f"method.warmup_batch_size must be at least {least}, two for each device, or null, "
+                f"got {size}"
+            )
+
+    def events(self) -> dict[str, int]:
+        """The end of the warm-up."""
+        return {"warm-up ends": self.warmup_epochs}
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pmnar.checks import check_reals
 from pmnar.errors import InputError
 from pmnar.runtime.compute import Compute
 
@@ -49,9 +50,7 @@ class Setting:
         """
         if len(self.class_names) < 2:
             raise InputError(f"a classifier needs at least 2 classes, got {len(self.class_names)}")
-        clip = self.gradient_clip
-        if clip is not None and not clip > 0:
-            raise InputError(f"method.gradient_clip must be over 0, or null, got {clip}")
+        check_reals("over 0", True, gradient_clip=self.gradient_clip)
 
     def with_network(self, wrap: Callable[[nn.Module], nn.Module]) -> "Setting":
         """This setting with a head, or whatever `wrap` adds, around each network."""

@@ -4,13 +4,15 @@ Liu et al., "Robust training under label noise by over-parameterization", ICML 2
 know nothing of the noise; the rates of the samples' parameters that suit depend on it.
 
 Departures from its public code: u and v take their step of SGD in the rows that a batch has, where
-the code steps through all; nothing is held out for validation.
+the code steps through all; nothing is held out for validation. Cutout's hole is the code's, 0 once
+normalised, where `dataset.views.cutout_fill` is `mean`.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pmnar.checks import check_reals
 from pmnar.data.batches import Batch, Share
 from pmnar.errors import InputError
 from pmnar.losses import consistency
@@ -58,10 +60,8 @@ class SOP(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for SOP, got {networks}")
-        rates = {"lr_given": lr_given, "lr_other": lr_other}
-        for key, value in (rates | {"balance": balance, "consistency": consistency}).items():
-            if not value >= 0:
-                raise InputError(f"method.{key} must be at least 0, got {value}")
+        check_reals("at least 0", lr_given=lr_given, lr_other=lr_other)
+        check_reals("at least 0", balance=balance, consistency=consistency)
         super().__init__(setting, networks=1)
         self.lr_given, self.lr_other = lr_given, lr_other
         self.balance, self.consistency = balance, consistency

@@ -1,11 +1,12 @@
 """Methods that train in stages, one after the other."""
 
 from collections.abc import Mapping
+from itertools import accumulate
 
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pmnar.errors import InputError
+from pmnar.checks import check_counts
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.setting import Setting
 
@@ -27,9 +28,7 @@ class StagedMethod(NoisyLabelMethod):
 
     def __init__(self, setting: Setting, stages: Mapping[str, int], *, networks: int = 1) -> None:
         for place, (key, epochs) in enumerate(stages.items()):
-            least = int(place == 0)
-            if epochs < least:
-                raise InputError(f"method.{key}_epochs must be at least {least}, got {epochs}")
+            check_counts(int(place == 0), **{f"{key}_epochs": epochs})
         super().__init__(setting, networks=networks)
         self.stages = {name: epochs for name, epochs in stages.items() if epochs}
 
@@ -56,6 +55,12 @@ class StagedMethod(NoisyLabelMethod):
         if epoch == 1 and self.current_epoch:
             self.begin_stage(name)
         super().on_train_epoch_start()
+
+    def events(self) -> dict[str, int]:
+        """Where a stage follows another."""
+        _, *others = self.stages
+        *ends, _ = accumulate(self.stages.values())
+        return {f"{name} begins": end for name, end in zip(others, ends, strict=True)}
 
     def multiply_rates(self, factor: float) -> None:
         """Multiply all learning rates, from now on: the schedule goes on from there."""

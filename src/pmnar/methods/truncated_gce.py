@@ -10,6 +10,7 @@ the unofficial code takes the one with the best test accuracy so far.
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
 from pmnar.losses import generalised_cross_entropy
@@ -26,7 +27,7 @@ class TruncatedGCE(NoisyLabelMethod):
         networks: 1.
         q: of the loss, in (0, 1]: towards 0 cross-entropy, at 1 the absolute error.
         threshold: a sample whose label has at most this probability is left out, in [0, 1).
-        warmup_epochs: epochs before the first pruning, at least 0.
+        warmup_epochs: epochs before the first pruning, at least 0; 39: it is before the 40th.
         prune_every: epochs from one pruning to the next, at least 1.
 
     Attributes:
@@ -50,18 +51,18 @@ class TruncatedGCE(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for truncated GCE, got {networks}")
-        if not 0 < q <= 1:
-            raise InputError(f"method.q must be in (0, 1], got {q}")
-        if not 0 <= threshold < 1:
-            raise InputError(f"method.threshold must be in [0, 1), got {threshold}")
-        if warmup_epochs < 0:
-            raise InputError(f"method.warmup_epochs must be at least 0, got {warmup_epochs}")
-        if prune_every < 1:
-            raise InputError(f"method.prune_every must be at least 1, got {prune_every}")
+        check_reals("in (0, 1]", q=q)
+        check_reals("in [0, 1)", threshold=threshold)
+        check_counts(0, warmup_epochs=warmup_epochs)
+        check_counts(1, prune_every=prune_every)
         super().__init__(setting, networks=1)
         self.q, self.threshold = q, threshold
         self.warmup_epochs, self.prune_every = warmup_epochs, prune_every
         self.register_buffer("kept", torch.ones(len(self.labels), dtype=torch.bool))
+
+    def events(self) -> dict[str, int]:
+        """The first pruning, which is the end of the warm-up."""
+        return {"first pruning": self.warmup_epochs}
 
     def losses(self, batch: Batch) -> Losses:
         """The loss where a sample is kept, and what it is at the threshold elsewhere, `[B]`."""

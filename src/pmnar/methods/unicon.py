@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.contrastive import nt_xent
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
@@ -71,16 +72,10 @@ class UNICON(SemiSupervised):
     ) -> None:
         if str(jsd_base) not in BASES:
             raise InputError(f"method.jsd_base must be one of e, 2, got {jsd_base}")
-        over_0 = {"divisor": divisor, "contrast_temperature": contrast_temperature}
-        for key, value in over_0.items():
-            if not value > 0:
-                raise InputError(f"method.{key} must be over 0, got {value}")
-        if not contrast_strength >= 0:
-            raise InputError(
-                f"method.contrast_strength must be at least 0, got {contrast_strength}"
-            )
-        if projection < 1:
-            raise InputError(f"method.projection must be at least 1, got {projection}")
+        check_reals("over 0", divisor=divisor, contrast_temperature=contrast_temperature)
+        check_reals("at least 0", contrast_strength=contrast_strength)
+        check_reals("at least 0", most_divergence=most_divergence)
+        check_counts(1, projection=projection)
         super().__init__(
             setting.with_network(Projected(projection, norm=True)), strength=strength, **shared
         )

@@ -27,7 +27,7 @@ class ProjectedNetwork(nn.Module):
         super().__init__()
         self.network, self.feature_size = network, feature_size(network)
         kind = next(network.parameters()).dtype
-        self.projection = nn.Linear(self.feature_size, size, dtype=kind)
+        self.projection: nn.Module = nn.Linear(self.feature_size, size, dtype=kind)
         self.norm = nn.BatchNorm1d(size, dtype=kind) if norm else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

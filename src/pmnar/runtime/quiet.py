@@ -17,6 +17,7 @@ MESSAGES = (
     ".*does not have many workers.*",  # the images are in memory
     ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run's
     ".*`isinstance\\(treespec, LeafSpec\\)` is deprecated.*",
+    ".*in eval mode at the start of training.*",  # layers that are frozen on purpose
     ".*srun.*command is available.*",
     ".*Total length of `list` across ranks is zero.*",  # there is nothing to test on
     ".*sync_dist=True.*",  # what is logged is already the same on every rank

@@ -33,17 +33,26 @@ def nearest(features: Tensor, count: int) -> Tensor:
     return torch.cat(found)
 
 
-def votes(labels: Tensor, neighbours: Tensor, num_classes: int) -> Tensor:
-    """The share of each class among a sample's neighbours, float32 `[N, K]`.
+def votes(
+    labels: Tensor, neighbours: Tensor, num_classes: int, weights: Tensor | None = None
+) -> Tensor:
+    """The share of each class among a sample's neighbours, at least float32, `[B, K]`.
 
     Args:
         labels: int64 `[N]`.
-        neighbours: `[N, k]`, as `nearest` gives them.
+        neighbours: `[B, k]`, as `nearest` gives them.
         num_classes: K.
+        weights: of the neighbours, `[B, k]`, whose sum is 1; None: all count the same.
     """
-    count = neighbours.shape[1]
-    blocks = torch.split(neighbours, max(BLOCK // (count * num_classes), 1))
-    return torch.cat([one_hot(labels[rows.long()], num_classes).mean(1) for rows in blocks])
+    size = max(BLOCK // (neighbours.shape[1] * num_classes), 1)
+    found = []
+    for rows in torch.split(torch.arange(len(neighbours), device=neighbours.device), size):
+        cast = one_hot(labels[neighbours[rows].long()], num_classes)
+        if weights is None:
+            found.append(cast.mean(1))
+        else:
+            found.append((weights[rows][:, :, None] * cast).sum(1))
+    return torch.cat(found)
 
 
 @torch.no_grad()
@@ -62,10 +71,13 @@ def balanced_votes(features: Tensor, labels: Tensor, num_classes: int, count: in
     Returns:
         Shares of the votes, float32 `[N, K]`, rows sum to 1.
     """
-    others = nearest(F.normalize(features.float(), dim=-1), count - 1)
     counted = one_hot(labels, num_classes)
     sizes = counted.sum(0)
-    counted = (counted + (count - 1) * votes(labels, others, num_classes)) / sizes.clamp_min(1)
+    if count > 1:
+        others = nearest(F.normalize(features.float(), dim=-1), count - 1)
+        # Whole votes, so that equal ones stay equal.
+        counted = counted + ((count - 1) * votes(labels, others, num_classes)).round()
+    counted = counted / sizes.clamp_min(1)
     return counted / counted.sum(-1, keepdim=True)
 
 
@@ -74,8 +86,9 @@ def agreed(votes: Tensor, labels: Tensor) -> Tensor:
 
     A sample agrees where most of its neighbours have its label. Those that have the larger share of
     them come first, shares under 1 % and over 99 % counting as those; equal ones in their order.
-    Of an even number of classes the lower one in the middle is the median; classes without samples
-    do not count.
+    Of an even number of classes the lower one in the middle is the median. Classes with fewer than
+    two samples do not count, as no neighbour can have a label that nobody else has; where all
+    are such, all samples are kept.
 
     Args:
         votes: shares, `[N, K]`.
@@ -84,8 +97,8 @@ def agreed(votes: Tensor, labels: Tensor) -> Tensor:
     given = one_hot(labels, votes.shape[-1])
     sizes = given.sum(0).long()
     agree = (votes.argmax(-1) == labels).float() @ given
-    agree = agree.masked_fill(sizes == 0, torch.inf).sort().values
-    kept = agree[((sizes > 0).sum() - 1) // 2]
+    agree = agree.masked_fill(sizes < 2, torch.inf).sort().values
+    kept = agree[((sizes > 1).sum() - 1) // 2]
     share = votes.gather(-1, labels[:, None]).squeeze(-1).clamp(0.01, 0.99)
     order = share.argsort(descending=True, stable=True)
     order = order[labels[order].argsort(stable=True)]

@@ -57,11 +57,56 @@ def same_number_of_each_class(
         fewest: how many there are to be of all classes together, at least 1.
     """
     number = max(int(share * len(scores) / num_classes), ceil(fewest / num_classes))
+    return _places(scores, labels, num_classes)[0] < number
+
+
+def same_share_of_each_class(
+    scores: Tensor, labels: Tensor, share: float, num_classes: int
+) -> Tensor:
+    """Of every class of n samples the `int(share · n)` lowest scores, at least one: bool `[N]`.
+
+    Of equal scores the first count as lower.
+
+    Args:
+        scores: `[N]`.
+        labels: int64 `[N]`, in [0, K).
+        share: in (0, 1].
+        num_classes: K.
+    """
+    places, counts = _places(scores, labels, num_classes)
+    return places < (share * counts.double()).floor().clamp_min(1)[labels]
+
+
+def _places(scores: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Each sample's place in its class, the lowest score first, `[N]`; how large classes are."""
     by_score = scores.argsort(stable=True)
     by_class = by_score[labels[by_score].argsort(stable=True)]
     counts = torch.bincount(labels, minlength=num_classes)
     firsts = (counts.cumsum(0) - counts)[labels[by_class]]
-    within = torch.arange(len(scores), device=scores.device) - firsts
-    chosen = torch.empty_like(labels, dtype=torch.bool)
-    chosen[by_class] = within < number
-    return chosen
+    places = torch.empty_like(labels)
+    places[by_class] = torch.arange(len(scores), device=scores.device) - firsts
+    return places, counts
+
+
+def same_frequency(labels: Tensor, among: Tensor, size: int, generator: torch.Generator) -> Tensor:
+    """So many draws from some samples, as many of each class: positions, int64 `[size]`, on a CPU.
+
+    A class that has any gets its part of the draws, give or take one; of them each of its samples
+    gets as many as any other, give or take one. The order is random.
+
+    Args:
+        labels: int64 `[N]`, on a CPU.
+        among: from which samples, bool `[N]`; at least one.
+        size: how many draws.
+        generator: for them.
+    """
+    classes = torch.bincount(labels[among]).nonzero().squeeze(1)
+    classes = classes[torch.randperm(len(classes), generator=generator)]
+    drawn = []
+    for place, k in enumerate(classes):  # the first ones get what is left over
+        members = (among & (labels == k)).nonzero().squeeze(1)
+        wanted = size // len(classes) + (place < size % len(classes))
+        rounds = torch.rand(ceil(wanted / len(members)), len(members), generator=generator)
+        drawn.append(members[rounds.argsort(1).flatten()[:wanted]])
+    found = torch.cat(drawn)
+    return found[torch.randperm(size, generator=generator)]

@@ -35,7 +35,9 @@ def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
             seed=cfg.seed,
             views={
                 "weak": weak_view(views.padding, views.flip),
-                "strong": strong_view(views.padding, views.flip, views.strong, views.cutout),
+                "strong": strong_view(
+                    views.padding, views.flip, views.strong, views.cutout, _hole(dataset)
+                ),
             },
             mean=plain(dataset.mean),
             std=plain(dataset.std),
@@ -43,6 +45,14 @@ def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
             subset_seed=dataset.subset_seed,
             **plain(cfg.data),
         )
+
+
+def _hole(dataset: DictConfig) -> list[float] | None:
+    """The colour of Cutout's hole; None: black, as in runs from before there was a choice."""
+    fill = dataset.views.get("cutout_fill", "black")
+    if fill not in ("black", "mean"):
+        raise InputError(f"dataset.views.cutout_fill must be black or mean, got {fill}")
+    return plain(dataset.mean) if fill == "mean" else None
 
 
 def check_normalisation(cfg: DictConfig) -> None:

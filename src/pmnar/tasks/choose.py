@@ -145,7 +145,9 @@ class Choice:
             return [f"recipe   the paper's: it was made for {made_for:,} images"]
         steps = sizes.steps(images, data.batch_size)
         typed, configured = self._typed_epochs(), int(cfg.dataset.recipe.max_epochs)
-        wanted = typed or (sizes.epochs(images, data.batch_size) if small else configured)
+        # Where a single one is configured there is nothing that more of them would train.
+        more = small and configured > 1
+        wanted = typed or (sizes.epochs(images, data.batch_size) if more else configured)
         choices = list(self._networks(data)) if small and self._is_sized else [{}]
         epochs, lines = wanted, []
         if minutes is None:
