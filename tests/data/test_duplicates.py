@@ -13,7 +13,7 @@ from toy import FewDigits, make_data
 from pmnar.data import ImageData, Split
 from pmnar.data.duplicates import Shared, find_contradictions, find_shared, warn_of_copies
 from pmnar.noise import fingerprint
-from pmnar.tasks.train import test_digests as digests_of_tests
+from pmnar.tasks.identity import test_digests as digests_of_tests
 
 
 class Copied(FewDigits):

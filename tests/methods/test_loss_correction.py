@@ -11,7 +11,7 @@ import pytest
 import torch
 from every import build
 from torch import Tensor
-from toy import FewDigits, TinyNet, fit, make_data, make_setting, train_batches
+from toy import FewDigits, TinyNet, fit, make_data, train_batches
 
 from pmnar.callbacks.tables import RunTables, matrix_text
 from pmnar.errors import InputError
@@ -38,7 +38,8 @@ def a_matrix(size: int = 10, seed: int = 0) -> Tensor:
 
 
 def made(correction: str = "forward", **settings: Any) -> LossCorrection:
-    method = build("f_correction", make_data(), DOUBLE, correction=correction, **settings)
+    settings = {"correction": correction, **settings}
+    method = build("f_correction", make_data(), DOUBLE, **settings)
     assert isinstance(method, LossCorrection)
     return method
 
@@ -281,4 +282,4 @@ def test_a_matrix_that_cannot_be_inverted_is_refused_where_it_is_told(tmp_path: 
 )
 def test_settings_out_of_range_are_told(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        LossCorrection(make_setting(make_data(("weak",))), **settings)
+        made(**settings)

@@ -3,17 +3,20 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from every import build
 from mixmatch import NORMALIZE
+from ranks import Gradients, forked
 from torch import Tensor, nn
 from toy import (
     SIZE,
     FewDigits,
     GivenAsTheyAre,
+    NoNorm,
     TinyNet,
     fit,
     make_data,
@@ -216,6 +219,21 @@ def test_of_two_classes(variant: str) -> None:
     method = build("m_correction", data, two, variant=variant, class_names=("a", "b"))
     fit(method, data, epochs=3, limit_val_batches=0)
     assert method.record["loss"] > 0
+
+
+@pytest.mark.ddp
+def test_pairs_are_weighed_alike_on_two_ranks(tmp_path: Path) -> None:
+    """Of the default variant `test_every_method` says so."""
+    for world in (1, 2):
+        data = make_data(source=FewDigits(59))
+        own: dict[str, Any] = {"variant": "MD-DYR-SH"}
+        method = build("m_correction", data, NoNorm, lr=0.01, **own)
+        fit(method, data, 4, [Gradients(tmp_path)], **forked(world))
+    one, *two = (
+        torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1")
+    )
+    for mine in two:
+        torch.testing.assert_close(mine["steps"], one["steps"], rtol=0, atol=1e-6)
 
 
 def test_it_says_that_a_run_ends_before_it_corrects() -> None:

@@ -18,7 +18,8 @@ DOUBLE = partial(TinyNet, dtype=torch.float64)
 
 
 def made(**settings: Any) -> MentorNetPD:
-    return MentorNetPD(make_setting(make_data(("weak",))), curriculum_epochs=100, **settings)
+    setting = make_setting(make_data(("weak",)))
+    return MentorNetPD(setting, **{"curriculum_epochs": 100, **settings})
 
 
 def test_the_curriculum_by_the_percentage_of_epochs() -> None:
@@ -155,6 +156,8 @@ def test_four_epochs_equal_the_plain_loop() -> None:
         ({"first_dropout": -0.1}, r"method.first_dropout must be in \[0, 1\), got -0.1"),
         ({"burn_in": 1.1}, r"method.burn_in must be in \[0, 1\], got 1.1"),
         ({"first_dropout_until": -1.0}, r"method.first_dropout_until must be in \[0, 1\], got -1"),
+        ({"linear_from": "late"}, r"method.linear_from must be in \[0, 1\], got late"),
+        ({"curriculum_epochs": 2.5}, "curriculum_epochs must be a whole number, at least 1, got 2"),
         (
             {"burn_in": 0.5, "linear_from": 0.4},
             r"method.linear_from must be in \[0.5, 1\], got 0.4",
@@ -163,4 +166,4 @@ def test_four_epochs_equal_the_plain_loop() -> None:
 )
 def test_settings_out_of_range_are_told(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        MentorNetPD(make_setting(make_data(("weak",))), **settings)
+        made(**settings)

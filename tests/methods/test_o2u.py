@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from every import build
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from toy import (
     SEED,
@@ -27,6 +30,8 @@ from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Stream
 from pmnar.errors import InputError
 from pmnar.methods import O2U
+from pmnar.runtime.checkpoint import RunCheckpoint, SafeCheckpointIO
+from pmnar.runtime.run_folder import CHECKPOINT
 from pmnar.runtime.seeding import derive_seed
 
 DOUBLE: Callable[[], nn.Module] = partial(TinyNet, dtype=torch.float64)
@@ -168,10 +173,54 @@ def test_losses_that_are_equal_leave_every_sample(forget_rate: Any) -> None:
 
 
 def test_too_few_that_are_left_are_told() -> None:
+    """Before anything is trained where the rate is told."""
     data = make_data()
-    method = build("o2u", data, forget_rate=0.99)
-    with pytest.raises(InputError, match=r"1 of 60 samples are left .* lower method.forget_rate"):
-        fit(method, data, epochs=4)
+    message = r"method.forget_rate=0.99 leaves 1 of 60 samples, too few to train on: lower it"
+    with pytest.raises(InputError, match=message):
+        build("o2u", data, forget_rate=0.99)
+    method = build("o2u", data, forget_rate="estimate")
+    assert isinstance(method, O2U)
+    method.kept.fill_(False)
+    with pytest.raises(InputError, match=r"0 of 60 samples .* tell a lower method.forget_rate"):
+        method.streams(4)
+
+
+class Rates(Callback):
+    """Keeps every epoch's learning rate."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, O2U)
+        self.rates.append(pl_module.record["learning_rate"])
+
+
+def test_the_last_stage_s_rate_falls_where_it_is_told_to() -> None:
+    """The toys' schedule divides it by ten after two epochs, and begins anew."""
+    data, rates = make_data(), Rates()
+    stages: dict[str, Any] = {"pretrain_epochs": 3, "cyclic_epochs": 2, "clean_epochs": 4}
+    method = build("o2u", data, **stages, cycle=2, clean_milestones=[1, 3])
+    fit(method, data, epochs=9, callbacks=[rates])
+    expected = [0.1, 0.1, 0.01, 0.01, 0.055, 0.1, 0.01, 0.001, 0.0001]
+    assert rates.rates == pytest.approx(expected)
+
+
+def test_stopped_after_any_epoch_it_goes_on_from_the_first_stage_s_network(
+    tmp_path: Path,
+) -> None:
+    io: dict[str, Any] = {"enable_checkpointing": True, "plugins": [SafeCheckpointIO()]}
+    data, settings = make_data(), {"clean_from": "pretrained", "forget_rate": "estimate"}
+    whole = build("o2u", data, TinyNet, 0.1, **settings)
+    fit(whole, data, 4)
+    for epoch in (1, 2, 3):
+        folder = tmp_path / str(epoch)
+        fit(
+            build("o2u", data, TinyNet, 0.1, **settings), data, epoch, [RunCheckpoint(folder)], **io
+        )
+        again = build("o2u", data, TinyNet, 0.1, **settings)
+        fit(again, data, 4, [RunCheckpoint(folder)], folder / CHECKPOINT, **io)
+        assert same_state(state(whole), state(again)), epoch
 
 
 @pytest.mark.parametrize("classes", [1, 2, 9])
@@ -210,6 +259,8 @@ def test_it_says_what_it_does_not_come_to_and_which_rate_it_goes_by() -> None:
         ({"highest_rate": 0.0}, "method.highest_rate must be over 0, got 0.0"),
         ({"lowest_rate": -1.0}, "method.lowest_rate must be over 0, got -1.0"),
         ({"cyclic_batch_size": 1}, "method.cyclic_batch_size must be at least 2, got 1"),
+        ({"clean_milestones": 5}, "method.clean_milestones must be a list, got 5"),
+        ({"clean_milestones": [0]}, "method.clean_milestones must be at least 1, got 0"),
         ({"clean_from": "best"}, "method.clean_from must be scratch or pretrained, got best"),
     ],
 )

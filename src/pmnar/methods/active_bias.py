@@ -60,7 +60,7 @@ class ActiveBias(NoisyLabelMethod):
             raise InputError(f"method.by must be {VARIANCE} or {CLOSENESS}, got {by}")
         check_counts(0, warmup_epochs=warmup_epochs)
         told = 0.0 if smoothing == MEAN else smoothing
-        if isinstance(told, str) or not 0 <= told < float("inf"):
+        if not isinstance(told, int | float) or not 0 <= told < float("inf"):
             raise InputError(f"method.smoothing must be at least 0 or {MEAN}, got {smoothing}")
         super().__init__(setting, networks=1)
         self.by, self.warmup_epochs, self.smoothing = by, warmup_epochs, smoothing

@@ -7,7 +7,7 @@ by a first network's predictions.
 Departures: both stages end with their last epoch, where the paper takes the best one by the loss on
 noisy labels that are held out; predictions that the matrix is estimated from are of images as they
 are; the part of the identity that a matrix takes to be inverted, an advice of the paper, is found
-for an estimated one; the recipe is the data set's own.
+for an estimated one.
 """
 
 from collections.abc import Mapping
@@ -38,6 +38,8 @@ class LossCorrection(StagedMethod):
 
     Args:
         setting: what all methods share.
+        plain_epochs: of the first stage, at least 1.
+        corrected_epochs: of the second, at least 1.
         networks: 1.
         correction: `forward`: the prediction is turned into one of given labels; `backward`: the
             loss into one that is right in the mean.
@@ -45,8 +47,6 @@ class LossCorrection(StagedMethod):
             or a file, .npy, .npz, .csv or .txt. Where it is given there is no first stage.
         percentile: see `from_anchors`, in (0, 100].
         identity_share: the identity's part in the matrix, in [0, 1).
-        plain_epochs: of the first stage, at least 1.
-        corrected_epochs: of the second, at least 1.
 
     Attributes:
         transition: the matrix, float64 `[K, K]`, 0 until it is known.
@@ -63,13 +63,13 @@ class LossCorrection(StagedMethod):
         self,
         setting: Setting,
         *,
+        plain_epochs: int,
+        corrected_epochs: int,
         networks: int = 1,
         correction: str = "forward",
         matrix: str | bool = ESTIMATE,
         percentile: float = 97.0,
         identity_share: float = 0.0,
-        plain_epochs: int = 120,
-        corrected_epochs: int = 120,
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for loss correction, got {networks}")
@@ -78,7 +78,7 @@ class LossCorrection(StagedMethod):
             raise InputError(f"method.correction must be {allowed}, got {correction}")
         check_reals("in (0, 100]", percentile=percentile)
         check_reals("in [0, 1)", identity_share=identity_share)
-        check_counts(1, corrected_epochs=corrected_epochs)
+        check_counts(1, plain_epochs=plain_epochs, corrected_epochs=corrected_epochs)
         self.matrix = _told(matrix)
         stages = {PLAIN: plain_epochs} if self.matrix == ESTIMATE else {}
         super().__init__(setting, {**stages, CORRECTED: corrected_epochs})
@@ -189,10 +189,6 @@ class LossCorrection(StagedMethod):
     def matrices(self) -> Mapping[str, Tensor]:
         """`transition`, once it is known."""
         return {"transition": self.transition} if self._is_known else {}
-
-    def events(self) -> Mapping[str, int]:
-        """The end of the first stage."""
-        return {"matrix estimated": self.stages[PLAIN]} if PLAIN in self.stages else {}
 
 
 def _told(matrix: object) -> str:

@@ -5,7 +5,7 @@ labels", ICML 2018. It needs to know nothing of the noise; the percentile that s
 
 Departures from its public code: the curriculum is its closed form, which the network that comes
 with the code was trained to imitate; weight decay does not fall with the weights' mean; progress is
-counted in epochs of the curriculum's own length; the recipe is the data set's own.
+counted in epochs of the curriculum's own length.
 """
 
 import torch
@@ -25,9 +25,9 @@ class MentorNetPD(NoisyLabelMethod):
 
     Args:
         setting: what all methods share.
-        networks: 1.
         curriculum_epochs: epochs that the curriculum is for, at least 1: it goes by the share of
             them that is done.
+        networks: 1.
         percentile: a sample is easy whose loss is at most the moving mean of this quantile of the
             batch's, in (0, 1).
         decay: the share of that mean that a step leaves, in [0, 1).
@@ -53,8 +53,8 @@ class MentorNetPD(NoisyLabelMethod):
         self,
         setting: Setting,
         *,
+        curriculum_epochs: int,
         networks: int = 1,
-        curriculum_epochs: int = 100,
         percentile: float = 0.7,
         decay: float = 0.5,
         burn_in: float = 0.19,

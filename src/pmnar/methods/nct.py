@@ -1,8 +1,7 @@
 """NCT: two networks learn from each other, and from labels that are ever more often random.
 
 Sarfraz et al., "Noisy concurrent training for efficient learning under label noise", WACV 2021. It
-needs to know nothing of the noise. Departure from its public code: the recipe is the data set's
-own.
+needs to know nothing of the noise.
 """
 
 from math import log
@@ -104,21 +103,21 @@ class NCT(NoisyLabelMethod):
         """Cross-entropy with labels of which some are drawn, and the divergence, `[B]` each."""
         assert batch.share is not None
         logits = {name: z for name, (z,) in self.networks.logits(batch.views).items()}
-        softened = {name: self._softened(z.detach()) for name, z in logits.items()}
+        cooled = {name: self._cooled(z) for name, z in logits.items()}
         found, alpha = {}, self.alpha
         for name, peer in self.peers.items():
             labels = self._varied(batch.labels, batch.share, name)
-            apart = consistency(logits[name] / self.temperature, softened[peer])
+            apart = consistency(cooled[name], cooled[peer].detach().softmax(-1))
             found[name] = {
                 f"loss_{name}": (1 - alpha) * cross_entropy(logits[name], labels),
                 "loss_distilled": alpha * self.temperature**2 * apart,
             }
         return found
 
-    def _softened(self, logits: Tensor) -> Tensor:
-        """Probabilities `[B, K]` at the temperature, at least float32."""
+    def _cooled(self, logits: Tensor) -> Tensor:
+        """Logits at the temperature, at least float32."""
         raised = logits if logits.dtype == torch.float64 else logits.float()
-        return (raised / self.temperature).softmax(-1)
+        return raised / self.temperature
 
     def _varied(self, labels: Tensor, share: Share, network: str) -> Tensor:
         """Labels `[B]`, a share of which are drawn of all classes."""

@@ -8,7 +8,7 @@ code's: a 9-layer network, SGD at .01, .005 and .001); the last stage begins ane
 it, unless `clean_from` says otherwise; an epoch's mean is that of the samples it has shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -49,6 +49,8 @@ class O2U(StagedMethod):
         lowest_rate: to this, over 0.
         cyclic_batch_size: samples in a batch of the second stage, at least 2.
         clean_from: the third begins from `scratch`, or from what is `pretrained` in the first.
+        clean_milestones: its epochs after which the rate is divided by ten, beside what the
+            schedule, which begins anew, has done by then.
 
     Attributes:
         last: each sample's loss in the epoch at hand, float32 `[N]`; -1: none yet.
@@ -80,18 +82,29 @@ class O2U(StagedMethod):
         lowest_rate: float = 0.1,
         cyclic_batch_size: int = 16,
         clean_from: str = SCRATCH,
+        clean_milestones: Sequence[int] = (124, 186),
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for O2U-Net, got {networks}")
-        self.forget_rate = told_rate(forget_rate)
+        told = told_rate(forget_rate)
         check_counts(1, cyclic_epochs=cyclic_epochs, cycle=cycle)
         check_counts(2, cyclic_batch_size=cyclic_batch_size)
         check_reals("over 0", highest_rate=highest_rate, lowest_rate=lowest_rate)
         if clean_from not in (SCRATCH, PRETRAINED):
             allowed = f"{SCRATCH} or {PRETRAINED}"
             raise InputError(f"method.clean_from must be {allowed}, got {clean_from}")
+        if isinstance(clean_milestones, str) or not isinstance(clean_milestones, Sequence):
+            raise InputError(f"method.clean_milestones must be a list, got {clean_milestones}")
+        for milestone in clean_milestones:
+            check_counts(1, clean_milestones=milestone)
+        if (left := number_kept(told or 0.0, len(setting.labels))) < 2:
+            raise InputError(
+                f"method.forget_rate={forget_rate} leaves {left} of {len(setting.labels)} samples, "
+                "too few to train on: lower it"
+            )
         stages = {PRETRAIN: pretrain_epochs, CYCLIC: cyclic_epochs, CLEAN: clean_epochs}
         super().__init__(setting, stages)
+        self.forget_rate, self.clean_milestones = told, tuple(clean_milestones)
         self.cycle, self.cyclic_batch_size = cycle, cyclic_batch_size
         self.highest_rate, self.lowest_rate = highest_rate, lowest_rate
         size, device = len(self.labels), self.labels.device
@@ -135,7 +148,7 @@ class O2U(StagedMethod):
         if len(found) < 2 * world_size():
             raise InputError(
                 f"{len(found)} of {len(self.kept)} samples are left after {epoch - 1} epochs, too "
-                "few to train on: lower method.forget_rate"
+                "few to train on: tell a lower method.forget_rate"
             )
         return {CLEAN: Stream(found)}
 
@@ -152,9 +165,11 @@ class O2U(StagedMethod):
             self.networks["first"].load_state_dict(self.pretrained["first"].state_dict())
 
     def on_train_epoch_start(self) -> None:
-        """Set the second stage's learning rate."""
-        super().on_train_epoch_start()
+        """Set the second stage's learning rate, and divide the third's where it is time to."""
         stage, epoch = self.stage
+        if stage == CLEAN and epoch - 1 in self.clean_milestones:
+            self.multiply_rates(0.1)
+        super().on_train_epoch_start()
         if stage == CYCLIC:
             optimizer = self.optimizers()
             assert isinstance(optimizer, LightningOptimizer)
@@ -192,8 +207,8 @@ class O2U(StagedMethod):
         rate = self.forget_rate
         if rate is None:
             rate = float(estimated_rate(self.normalised, derive_seed(self.seed, "noise", epoch)))
-        number = len(self.kept) - round(rate * len(self.kept))
         self.kept.fill_(False)
+        number = number_kept(rate, len(self.kept))
         self.kept[self.normalised.argsort(stable=True)[:number]] = True
         self.record["forget_rate"] = rate
 
@@ -203,3 +218,8 @@ class O2U(StagedMethod):
             return {}
         mean = self.normalised / self.recorded
         return {"normalised_loss": mean.float(), "kept": self.kept.float()}
+
+
+def number_kept(rate: float, size: int) -> int:
+    """How many of so many samples stay."""
+    return size - round(rate * size)

@@ -38,7 +38,8 @@ def from_anchors(probabilities: Tensor, percentile: float = 100.0) -> Tensor:
 
 def with_identity(matrix: Tensor, share: float) -> Tensor:
     """`(1 − share) T + share I`: as if there were less noise."""
-    return (1 - share) * matrix + share * torch.eye(len(matrix), dtype=matrix.dtype)
+    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+    return (1 - share) * matrix + share * identity
 
 
 def is_invertible(matrix: Tensor) -> bool:

@@ -21,6 +21,7 @@ from pmnar.runtime.typed import command
 from pmnar.tasks.build import build_method
 from pmnar.tasks.compute import set_up_process
 from pmnar.tasks.devices import choose_accelerator, parse_compute
+from pmnar.tasks.identity import test_digests
 from pmnar.tasks.places import (
     LABELS,
     follow_moves,
@@ -31,7 +32,7 @@ from pmnar.tasks.places import (
     read_run_checkpoint,
     saved_config,
 )
-from pmnar.tasks.train import load_data, test_digests
+from pmnar.tasks.train import load_data
 from pmnar.tasks.trainer import OURS, build_trainer
 
 Result = dict[str, Any]

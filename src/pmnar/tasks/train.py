@@ -19,7 +19,6 @@ from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
-from pmnar.names import HELD_OUT
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -33,6 +32,7 @@ from pmnar.tasks.console import say
 from pmnar.tasks.devices import parse_compute
 from pmnar.tasks.ending import Ending
 from pmnar.tasks.find import check_same_images
+from pmnar.tasks.identity import identity
 from pmnar.tasks.pace import SayLength
 from pmnar.tasks.places import LABELS, SUMMARY, read_summary, telling_from_where
 from pmnar.tasks.rehearsal import check_writers, rehearse
@@ -219,26 +219,6 @@ def load_and_choose(
     choice.before_loading()
     data = load_data(cfg, batch_size=2)  # the least: how many fit is known once they are loaded
     return data, choice.after_loading(data, compute, run_callbacks)
-
-
-def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
-    """What a checkpoint must agree in with the run that loads it, and its configuration."""
-    return {
-        "dataset": cfg.dataset.name,
-        "method": cfg.method.name,
-        "class_names": list(data.class_names),
-        "images": data.labels.digest,
-        "decoder": data.labels.decoder,
-        "test_images": test_digests(data),
-        "config": plain(cfg),
-    }
-
-
-def test_digests(data: NoisyDataModule) -> dict[str, str]:
-    """What tells each test split from others; what is held out of training counts to that."""
-    return {
-        name: data.splits[name].fingerprint.digest for name in data.test_names if name != HELD_OUT
-    }
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
