@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.contrastive import similarities
 from pmnar.data.batches import Batch
 from pmnar.errors import InputError
@@ -124,10 +125,8 @@ class KNN(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for neighbours' votes, got {networks}")
-        if neighbours < 1:
-            raise InputError(f"method.neighbours must be at least 1, got {neighbours}")
-        if not temperature > 0:
-            raise InputError(f"method.temperature must be over 0, got {temperature}")
+        check_counts(1, neighbours=neighbours)
+        check_reals("over 0", temperature=temperature)
         labels, num_classes = setting.labels, len(setting.class_names)
 
         def voting(network: nn.Module) -> nn.Module:

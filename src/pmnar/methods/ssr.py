@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch, Share, Stream
 from pmnar.errors import InputError
@@ -78,13 +79,9 @@ class SSR(NoisyLabelMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for SSR, got {networks}")
-        for key, value in (("relabel", relabel), ("select", select)):
-            if not 0 <= value <= 1:
-                raise InputError(f"method.{key} must be in [0, 1], got {value}")
-        if neighbours < 1:
-            raise InputError(f"method.neighbours must be at least 1, got {neighbours}")
-        if not alpha > 0:
-            raise InputError(f"method.alpha must be over 0, got {alpha}")
+        check_reals("in [0, 1]", relabel=relabel, select=select)
+        check_counts(1, neighbours=neighbours)
+        check_reals("over 0", alpha=alpha)
         super().__init__(setting)
         self.relabel, self.select, self.alpha = relabel, select, alpha
         self.neighbours = min(neighbours, len(self.labels))
@@ -170,11 +167,8 @@ class SSRPlus(SSR):
         hidden: int = 256,
         **shared: Any,
     ) -> None:
-        if not consistency >= 0:
-            raise InputError(f"method.consistency must be at least 0, got {consistency}")
-        for key, size in (("projection", projection), ("hidden", hidden)):
-            if size < 1:
-                raise InputError(f"method.{key} must be at least 1, got {size}")
+        check_reals("at least 0", consistency=consistency)
+        check_counts(1, projection=projection, hidden=hidden)
         super().__init__(setting.with_network(Predicted(projection, hidden)), **shared)
         self.consistency = consistency
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from pmnar.checks import check_counts, check_reals
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch, Stream
 from pmnar.errors import InputError
@@ -81,17 +82,13 @@ class Webly(StagedMethod):
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for webly learning, got {networks}")
-        for key, count in (("choose_after", choose_after), ("related", related)):
-            if count < 1:
-                raise InputError(f"method.{key} must be at least 1, got {count}")
-        if not 0 < easy_share <= 1:
-            raise InputError(f"method.easy_share must be in (0, 1], got {easy_share}")
+        check_counts(1, choose_after=choose_after, related=related)
+        check_reals("in (0, 1]", easy_share=easy_share)
+        check_reals("over 0", True, trim=trim)
         for key, choice in (("easy_by", easy_by), ("through", through)):
             if choice not in CHOICES[key]:
                 allowed = ", ".join(CHOICES[key])
                 raise InputError(f"method.{key} must be one of {allowed}, got {choice}")
-        if trim is not None and not trim > 0:
-            raise InputError(f"method.trim must be over 0, or null, got {trim}")
         super().__init__(setting, {EASY: easy_epochs, HARD: hard_epochs})
         self.choose_after, self.easy_share, self.easy_by = choose_after, easy_share, easy_by
         self.related = min(related, self.num_classes)
