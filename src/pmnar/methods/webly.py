@@ -84,11 +84,11 @@ class Webly(StagedMethod):
             raise InputError(f"method.networks must be 1 for webly learning, got {networks}")
         check_counts(1, choose_after=choose_after, related=related)
         check_reals("in (0, 1]", easy_share=easy_share)
+        check_reals("over 0", True, trim=trim)
         for key, choice in (("easy_by", easy_by), ("through", through)):
             if choice not in CHOICES[key]:
                 allowed = ", ".join(CHOICES[key])
                 raise InputError(f"method.{key} must be one of {allowed}, got {choice}")
-        check_reals("over 0", True, trim=trim)
         super().__init__(setting, {EASY: easy_epochs, HARD: hard_epochs})
         self.choose_after, self.easy_share, self.easy_by = choose_after, easy_share, easy_by
         self.related = min(related, self.num_classes)
