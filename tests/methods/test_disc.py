@@ -233,7 +233,7 @@ def test_it_says_that_a_run_ends_within_its_warm_up() -> None:
     assert told is not None
     assert "method.warmup_epochs=10 is not below trainer.max_epochs=10" in told
     assert method.advice(11) is None
-    assert method.events() == {"selection": 10}
+    assert method.events() == {"warm-up ends": 10}
 
 
 @pytest.mark.parametrize(

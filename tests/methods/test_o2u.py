@@ -243,7 +243,7 @@ def test_it_says_what_it_does_not_come_to_and_which_rate_it_goes_by() -> None:
     assert "45.0% of the samples are left out" in told
     method = O2U(setting, forget_rate="estimate", **STAGES)
     assert method.advice(7) is None
-    assert method.events() == {"cyclic": 2, "clean": 5}
+    assert method.events() == {"cyclic begins": 2, "clean begins": 5}
 
 
 @pytest.mark.parametrize(

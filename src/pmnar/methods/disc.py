@@ -9,8 +9,6 @@ without a loss, for BatchNorm's statistics alone, where the code leaves it out; 
 epoch has no room for keeps its sets and thresholds.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -108,9 +106,9 @@ class DISC(NoisyLabelMethod):
             "nothing is selected, and training is cross-entropy on the given labels"
         )
 
-    def events(self) -> Mapping[str, int]:
+    def events(self) -> dict[str, int]:
         """When samples begin to be selected."""
-        return {"selection": self.warmup_epochs}
+        return {"warm-up ends": self.warmup_epochs}
 
     # -- the loss ---------------------------------------------------------------------------------
 

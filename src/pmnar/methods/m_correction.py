@@ -8,8 +8,6 @@ fitted to are of images as they are, where the code augments them; the regularis
 number of classes in all variants, where the code's soft one goes by 10.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -95,9 +93,10 @@ class MCorrection(NoisyLabelMethod):
             f"{epochs}: training is MixUp on the given labels; method.warmup_epochs sets it"
         )
 
-    def events(self) -> Mapping[str, int]:
-        """When labels begin to be corrected."""
-        return {"correction": self._uncorrected}
+    def events(self) -> dict[str, int]:
+        """When MixUp is no longer all, and when labels begin to be corrected."""
+        corrected = {"correction begins": self._uncorrected} if self.dynamic_epochs else {}
+        return {"warm-up ends": self.warmup_epochs, **corrected}
 
     @property
     def _uncorrected(self) -> int:

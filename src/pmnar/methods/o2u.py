@@ -124,11 +124,6 @@ class O2U(StagedMethod):
             )
         return "; ".join(each for each in told if each) or None
 
-    def events(self) -> Mapping[str, int]:
-        """When the second stage begins, and the third."""
-        first, second = self.stages[PRETRAIN], self.stages[CYCLIC]
-        return {CYCLIC: first} | ({CLEAN: first + second} if CLEAN in self.stages else {})
-
     # -- stages -----------------------------------------------------------------------------------
 
     def streams(self, epoch: int) -> Mapping[str, Stream]:
