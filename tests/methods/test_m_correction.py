@@ -195,6 +195,8 @@ def test_predictions_harden_and_stay_hard(monkeypatch: pytest.MonkeyPatch) -> No
             found[variant].append(method.temperature)
     assert found["MD-DYR-SH"] == pytest.approx([1, 0.5005, 0.001, 0.001])
     assert found["M-DYR-S"] == [1, 1, 1, 1]
+    at_once = MCorrection(setting, variant="MD-DYR-SH", warmup_epochs=2, hardening_epochs=1)
+    assert at_once.temperature == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -257,7 +259,7 @@ def test_it_says_that_a_run_ends_before_it_corrects() -> None:
         ),
         ({"warmup_epochs": -1}, "method.warmup_epochs must be at least 0, got -1"),
         ({"dynamic_epochs": -1}, "method.dynamic_epochs must be at least 0, got -1"),
-        ({"hardening_epochs": 1}, "method.hardening_epochs must be at least 2, got 1"),
+        ({"hardening_epochs": 0}, "method.hardening_epochs must be at least 1, got 0"),
         ({"alpha": 0.0}, "method.alpha must be over 0, got 0.0"),
         ({"prior_strength": -1.0}, "method.prior_strength must be at least 0, got -1.0"),
     ],

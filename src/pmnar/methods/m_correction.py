@@ -42,7 +42,8 @@ class MCorrection(NoisyLabelMethod):
             right.
         dynamic_epochs: of MD-DYR-SH, then, whose images are mixed so, and whose labels are not yet
             corrected, at least 0.
-        hardening_epochs: of MD-DYR-SH, then, over which q becomes hard, at least 2.
+        hardening_epochs: of MD-DYR-SH, then, over which q becomes hard, at least 1, where it is
+            hard at once.
         alpha: of MixUp, over 0.
         prior_strength: ρ of the pull of a batch's mean prediction to the uniform one, at least 0.
 
@@ -74,7 +75,7 @@ class MCorrection(NoisyLabelMethod):
             allowed = ", ".join((HARD, SOFT, DYNAMIC))
             raise InputError(f"method.variant must be one of {allowed}, got {variant}")
         check_counts(0, warmup_epochs=warmup_epochs, dynamic_epochs=dynamic_epochs)
-        check_counts(2, hardening_epochs=hardening_epochs)
+        check_counts(1, hardening_epochs=hardening_epochs)
         check_reals("over 0", alpha=alpha)
         check_reals("at least 0", prior_strength=prior_strength)
         super().__init__(setting, networks=1)
@@ -162,7 +163,7 @@ class MCorrection(NoisyLabelMethod):
             return 1.0
         last = self.hardening_epochs - 1
         done = min(self.current_epoch - self._uncorrected, last)
-        return 1 + (COLDEST - 1) * done / last
+        return 1 + (COLDEST - 1) * (done / last if last else 1)
 
     def scores(self) -> dict[str, Tensor]:
         """`clean_probability` of each label by the mixture."""
