@@ -43,6 +43,12 @@ def test_cycles_are_whole_and_about_as_long_as_configured() -> None:
         assert epochs % sizes.cycle(epochs, 10) == 0
 
 
+def test_stages_fill_a_shorter_run_without_going_past_it() -> None:
+    assert sizes.shortened([10, 6, 10], 36) == [14, 8, 14]
+    assert sizes.shortened([720, 100, 100], 12) == [9, 2, 1]
+    assert sizes.shortened([100, 1, 100], 10) == [5, 1, 5]  # none is left out
+
+
 def test_images_are_scaled_to_what_is_worth_its_cost() -> None:
     sides = (4, 8, 28, 32, 95, 96, 500)
     assert [sizes.image_size(side) for side in sides] == [8, 8, 28, 32, 32, 64, 64]

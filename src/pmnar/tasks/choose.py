@@ -226,8 +226,9 @@ class Choice:
         total = sum(method[key] for key in stages)
         if total <= epochs:
             return
-        for key in stages:
-            self.put(f"method.{key}", *sizes.scaled([method[key]], total, epochs))
+        lengths = sizes.shortened([method[key] for key in stages], epochs)
+        for key, length in zip(stages, lengths, strict=True):
+            self.put(f"method.{key}", length)
         for key in (key for key in method if key.endswith("_milestones")):
             self.put(f"method.{key}", sizes.scaled(method[key], total, epochs))
 

@@ -5,6 +5,7 @@ for labels of unknown noise; `benchmarks/small_data.py` is where they come from.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from math import ceil
 from typing import NamedTuple
 
@@ -82,6 +83,12 @@ def cycle(all_epochs: int, configured: int) -> int:
     while all_epochs % number:
         number -= 1
     return all_epochs // number
+
+
+def shortened(lengths: Sequence[int], to: int) -> list[int]:
+    """Stages of so many epochs in `to` epochs altogether, each at least 1."""
+    ends = [round(end * to / sum(lengths)) for end in accumulate(lengths, initial=0)]
+    return [max(end - begin, 1) for begin, end in pairwise(ends)]
 
 
 def milestones(all_epochs: int) -> list[int]:
