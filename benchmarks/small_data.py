@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--part", choices=("table", "switches"), default="table")
     parser.add_argument("--seeds", default="1,2")
     parser.add_argument("--contestants", default="", help="in place of the part's own")
+    parser.add_argument("--budgets", default="cost,epochs")
     parser.add_argument("--rows", default="", help="only rows whose name has one of these in it")
     parser.add_argument("--share", default="1/1", help="which of how many processes this one is")
     parser.add_argument("--spare", type=int, default=0, help="test on spare training images")
@@ -194,7 +195,12 @@ def main() -> None:
     mine, all_of_them = map(int, args.share.split("/"))
     contestants = [name for name in args.contestants.split(",") if name]
     wanted = list(jobs(args.part, [int(s) for s in args.seeds.split(",")], contestants))
-    chosen = [j for j in wanted if any(text in j.row for text in args.rows.split(","))]
+    chosen = [
+        job
+        for job in wanted
+        if job.budget in args.budgets.split(",")
+        and any(text in job.row for text in args.rows.split(","))
+    ]
     for job in chosen[mine - 1 :: all_of_them]:
         if job in {Job(*(r[key] for key in Job._fields)) for r in results(stored)}:
             continue
