@@ -35,7 +35,7 @@ TABLES = {"config.yaml", "metrics.csv", "classes.csv", "summary.json", "samples.
 TABLES |= {"labels.npz", ".lock"}
 FIGURES = {
     f"figures/{name}.png"
-    for name in ("accuracy", "confidence", "detection", "weights", "suspicious")
+    for name in ("accuracy", "classes", "confidence", "detection", "weights", "suspicious")
 }
 
 
