@@ -12,14 +12,18 @@ NAMES = sorted(path.stem for path in (CONF / "dataset").glob("[!_]*.yaml"))
 
 
 def read(name: str) -> dict[str, Any]:
-    """The resolved config of a data set, over what all have in common, with its defaults list."""
-    own = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
+    """The resolved config of a data set, over what all have in common, with its defaults list.
+
+    In that list `${of_paper:…,choice}` is the choice: what Hydra takes unless a paper says more.
+    """
+    own: Any = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
+    defaults = OmegaConf.to_container(own.pop("defaults"))
     dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "_base.yaml"), own)
     root = OmegaConf.create({"data_dir": "some/folder", "dataset": dataset})
     if OmegaConf.is_missing(root.dataset.source, "data_dir"):
         root.dataset.source.data_dir = "${data_dir}"
     resolved: Any = OmegaConf.to_container(root.dataset, resolve=True)
-    return dict(resolved)
+    return {**resolved, "defaults": defaults}
 
 
 def warm_up_on(name: str) -> int:
@@ -69,4 +73,5 @@ def test_recipe_is_consistent(name: str) -> None:
     assert "override /network@_global_.network" in chosen
     for key, name in chosen.items():
         group = key.rsplit(".", 1)[-1]
-        assert (CONF / group / f"{name}.yaml").is_file()
+        choice = name.removesuffix("}").rpartition(",")[2]
+        assert (CONF / group / f"{choice}.yaml").is_file()
