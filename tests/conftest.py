@@ -3,6 +3,7 @@
 Nor do they read or fill the user's cache of decoded images.
 """
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -25,3 +26,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PMNAR_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_rendezvous() -> Iterator[None]:
+    """Where ranks meet is left in the environment by Lightning, for whatever is started next."""
+    keys = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")
+    before = {key: os.environ.get(key) for key in keys}
+    yield
+    for key, value in before.items():
+        os.environ.pop(key, None)
+        if value is not None:
+            os.environ[key] = value
