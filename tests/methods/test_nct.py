@@ -31,7 +31,7 @@ from pmnar.methods import NCT
 DOUBLE: Callable[[], nn.Module] = partial(TinyNet, dtype=torch.float64)
 SETTINGS: dict[str, Any] = {"distillation": 0.8, "ramp_epochs": 2, "temperature": 3.0}
 SETTINGS |= {"least_variability": 0.1, "most_variability": 0.6}
-SETTINGS |= {"steady_epochs": 1, "variability_epochs": 5}
+SETTINGS |= {"vary_after": 1, "most_after": 5}
 
 
 class Reference:
@@ -155,7 +155,7 @@ def test_variability_and_distillation_rise(
 
 @pytest.mark.parametrize("steady", [1, 4, 5, 6, 9])
 def test_variability_that_hardly_rises(steady: int) -> None:
-    method = NCT(make_setting(make_data()), steady_epochs=steady, variability_epochs=5)
+    method = NCT(make_setting(make_data()), vary_after=steady, most_after=5)
     found = [method.variability(epoch) for epoch in range(12)]
     assert found == sorted(found)
     assert {found[0], found[-1]} == {0.2, 0.7}
@@ -233,8 +233,8 @@ def test_it_says_that_its_networks_stay_unsure() -> None:
         ({"temperature": 0.0}, "method.temperature must be over 0, got 0.0"),
         ({"least_variability": -0.1}, r"method.least_variability must be in \[0, 1\], got -0.1"),
         ({"most_variability": 1.1}, r"method.most_variability must be in \[0, 1\], got 1.1"),
-        ({"steady_epochs": -1}, "method.steady_epochs must be at least 0, got -1"),
-        ({"variability_epochs": 0}, "method.variability_epochs must be at least 1, got 0"),
+        ({"vary_after": -1}, "method.vary_after must be at least 0, got -1"),
+        ({"most_after": 0}, "method.most_after must be at least 1, got 0"),
     ],
 )
 def test_settings_out_of_range_are_told(settings: dict[str, Any], message: str) -> None:

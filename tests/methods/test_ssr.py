@@ -286,7 +286,7 @@ def test_negative_cosine_s_closed_form() -> None:
         (SSR, {"relabel": 1.1}, "method.relabel must be in [0, 1], got 1.1"),
         (SSR, {"select": -0.1}, "method.select must be in [0, 1], got -0.1"),
         (SSR, {"select": math.nan}, "method.select must be in [0, 1], got nan"),
-        (SSR, {"neighbours": 0}, "method.neighbours must be at least 1, got 0"),
+        (SSR, {"neighbours": 0}, "method.neighbours must be at least 1, or null, got 0"),
         (SSR, {"alpha": 0.0}, "method.alpha must be over 0, got 0.0"),
         (SSRPlus, {"consistency": -1.0}, "method.consistency must be at least 0, got -1.0"),
         (SSRPlus, {"projection": 0}, "method.projection must be at least 1, got 0"),

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import official_data
@@ -10,6 +11,7 @@ import pytest
 import torch
 import yaml
 from every import METHODS
+from hydra.utils import get_class
 from omegaconf import DictConfig
 from processes import QUIET, Result
 
@@ -187,6 +189,67 @@ def test_no_methods_beginning_or_stages_outlast_a_short_run(composed: Composed, 
     assert all(cfg.method[key] <= 6 for key in choose.BEGINNINGS if key in cfg.method)
     lengths = [cfg.method[key] for key in stages]
     assert sum(lengths) <= 12 + lengths.count(1)  # each has one at least
+
+
+def test_methods_of_one_epoch_and_of_many_are_compared_each_in_its_own(
+    command: Command, runs: Path, short_epochs: None
+) -> None:
+    done = command("train", *FEW, "recipe=small", f"runs_dir={runs}", "method=knn", "compare=ce")
+    assert done.code == 0, done.err
+    epochs = [config_of(only_run(runs, m))["trainer"]["max_epochs"] for m in ("knn", "ce")]
+    assert epochs == [1, 5]
+
+
+def test_skip_done_takes_no_run_of_another_choice(
+    command: Command, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier run of the second method alone may have chosen otherwise."""
+    same = (*FEW, "recipe=small", f"runs_dir={runs}")
+    for most, words in ((2, ["method=pm"]), (3, ["compare=pm", "skip_done=true"])):
+        monkeypatch.setattr(sizes, "FEWEST", most)
+        monkeypatch.setattr(sizes, "MOST", most)
+        assert command("train", *same, *words).code == 0
+    epochs = [config_of(run)["trainer"]["max_epochs"] for run in runs.glob("digits/*/pm/*")]
+    assert sorted(epochs) == [2, 3]
+
+
+@pytest.mark.parametrize("value", ["0", "abc", "2.5"])
+def test_a_batch_size_that_is_none_is_refused_before_anything_is_chosen(
+    refuse: Callable[..., str], composed: Composed, value: str
+) -> None:
+    cfg = composed(*FEW, "recipe=small", f"data.batch_size={value}")
+    with pytest.raises(InputError, match=r"data\.batch_size must be .*at least 1.*, got"):
+        train(cfg, typed={"data.batch_size"})
+
+
+@pytest.mark.parametrize("width", [8, 16, 64])
+def test_a_typed_width_keeps_the_stem_of_so_many_images(composed: Composed, width: int) -> None:
+    cfg = composed("dataset=cifar10", f"network.width={width}", "recipe=small")
+    images: Any = SimpleNamespace(images=torch.empty(1, 3, 32, 32))
+    data: Any = SimpleNamespace(splits={"train": images})
+    choices = Choice(cfg, {"network.width"})._networks(data)
+    at = sizes.network_for(3000, 10, len(choices))
+    assert choices[at] == {"network.width": width, "network.stem_stride": 2}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_schedule_of_a_short_run_falls_within_its_stage(composed: Composed, name: str) -> None:
+    """Also what begins later begins, and what is ramped over steps comes to its end."""
+    cfg = composed(f"method={name}", "scheduler=multistep", "recipe=small")
+    kind = get_class(cfg.method._target_)
+    Choice(cfg, ())._put_epochs(12, int(cfg.dataset.recipe.max_epochs), 20, small=True)
+    assert max(cfg.scheduler.milestones) < 12 / getattr(kind, "schedules", 1)
+    later = [cfg.method[key] for key in cfg.method if str(key).endswith("_after")]
+    assert all(epoch <= 6 for epoch in later)
+    assert cfg.method.get("average_ramp", 0) <= 12 * 20 / 2
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_enough_minutes_put_nothing(composed: Composed, name: str) -> None:
+    cfg = composed(f"method={name}", "dataset=cifar10")
+    choice, configured = Choice(cfg, ()), int(cfg.dataset.recipe.max_epochs)
+    choice._put_epochs(configured, configured, 391, small=False)
+    assert choice.chosen == []
 
 
 def test_a_choice_is_repeated_but_for_what_is_typed(composed: Composed) -> None:

@@ -58,6 +58,7 @@ class LossCorrection(StagedMethod):
 
     transition: Tensor
     inverse: Tensor
+    schedules = 2
 
     def __init__(
         self,

@@ -35,9 +35,9 @@ class NCT(NoisyLabelMethod):
         ramp_epochs: over which it rises from nearly 0, at least 0.
         temperature: T, over 0.
         least_variability: the share of labels that are drawn, in [0, 1], at first,
-        steady_epochs: for so many epochs after the first, at least 0;
+        vary_after: for so many epochs after the first, at least 0;
         most_variability: and in the end, in [0, 1],
-        variability_epochs: after so many, at least 1. In between it rises by their logarithm.
+        most_after: after so many, at least 1. In between it rises by their logarithm.
 
     Raises:
         InputError: a value is out of its range.
@@ -55,8 +55,8 @@ class NCT(NoisyLabelMethod):
         temperature: float = 4.0,
         least_variability: float = 0.2,
         most_variability: float = 0.7,
-        steady_epochs: int = 3,
-        variability_epochs: int = 200,
+        vary_after: int = 3,
+        most_after: int = 200,
     ) -> None:
         if networks != 2:
             raise InputError(f"method.networks must be 2, which teach each other, got {networks}")
@@ -64,13 +64,13 @@ class NCT(NoisyLabelMethod):
         check_reals("in [0, 1]", least_variability=least_variability)
         check_reals("in [0, 1]", most_variability=most_variability)
         check_reals("over 0", temperature=temperature)
-        check_counts(0, ramp_epochs=ramp_epochs, steady_epochs=steady_epochs)
-        check_counts(1, variability_epochs=variability_epochs)
+        check_counts(0, ramp_epochs=ramp_epochs, vary_after=vary_after)
+        check_counts(1, most_after=most_after)
         super().__init__(setting, networks=2)
         self.distillation, self.ramp_epochs = distillation, ramp_epochs
         self.temperature = temperature
         self.least_variability, self.most_variability = least_variability, most_variability
-        self.steady_epochs, self.variability_epochs = steady_epochs, variability_epochs
+        self.vary_after, self.most_after = vary_after, most_after
 
     def advice(self, epochs: int) -> str | None:
         """That networks which are taught random labels are sure of none."""
@@ -90,8 +90,8 @@ class NCT(NoisyLabelMethod):
 
     def variability(self, epoch: int) -> float:
         """The share of labels that are drawn, in an epoch (0-based)."""
-        since = epoch - self.steady_epochs
-        until = self.variability_epochs - self.steady_epochs
+        since = epoch - self.vary_after
+        until = self.most_after - self.vary_after
         if since <= 0:
             return self.least_variability
         if since >= until:

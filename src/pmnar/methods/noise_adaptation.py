@@ -130,6 +130,15 @@ class NoiseAdaptation(NoisyLabelMethod):
             return {}
         return {"transition": self.layer.matrix().detach()}
 
+    def advice(self, epochs: int) -> str | None:
+        """That a run ends within its warm-up."""
+        if self.warmup_epochs < epochs:
+            return None
+        return (
+            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
+            "the noise is never learnt"
+        )
+
     def events(self) -> Mapping[str, int]:
         """The end of the warm-up."""
         return {"warm-up ends": self.warmup_epochs} if self.warmup_epochs else {}

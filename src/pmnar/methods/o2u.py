@@ -67,6 +67,7 @@ class O2U(StagedMethod):
     normalised: Tensor
     recorded: Tensor
     kept: Tensor
+    schedules = 3
 
     def __init__(
         self,

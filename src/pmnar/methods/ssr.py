@@ -30,7 +30,7 @@ from pmnar.methods.terms import Losses
 from pmnar.names import TRAIN
 from pmnar.networks.predicted import Predicted, PredictedNetwork, negative_cosine
 from pmnar.runtime.seeding import derive_seed
-from pmnar.samples.neighbours import balanced_votes
+from pmnar.samples.neighbours import balanced_votes, neighbours_asked
 from pmnar.samples.reweighting import relative_weights
 from pmnar.samples.selection import most_likely, same_frequency
 from pmnar.samples.targets import one_hot
@@ -48,7 +48,8 @@ class SSR(NoisyLabelMethod):
             than this; 1: none is.
         select: θ_s in [0, 1]: a sample is kept whose label has at least this share of the votes
             that the most frequent class has among its neighbours; 0: all are.
-        neighbours: k, itself among them, at least 1; all samples where there are fewer.
+        neighbours: k, itself among them, at least 1, all samples where there are fewer; None: by
+            how many samples there are (`neighbours_asked`).
         alpha: of MixUp, over 0.
 
     Attributes:
@@ -74,17 +75,18 @@ class SSR(NoisyLabelMethod):
         networks: int = 1,
         relabel: float = 0.9,
         select: float = 1.0,
-        neighbours: int = 200,
+        neighbours: int | None = None,
         alpha: float = 4.0,
     ) -> None:
         if networks != 1:
             raise InputError(f"method.networks must be 1 for SSR, got {networks}")
         check_reals("in [0, 1]", relabel=relabel, select=select)
-        check_counts(1, neighbours=neighbours)
+        check_counts(1, True, neighbours=neighbours)
         check_reals("over 0", alpha=alpha)
         super().__init__(setting)
         self.relabel, self.select, self.alpha = relabel, select, alpha
-        self.neighbours = min(neighbours, len(self.labels))
+        samples = len(self.labels)
+        self.neighbours = min(neighbours or neighbours_asked(samples), samples)
         self.register_buffer("targets", self.labels.clone())
         self.register_buffer("kept", torch.ones_like(self.labels, dtype=torch.bool))
         self.register_buffer("vote", torch.ones_like(self.labels, dtype=torch.float32))

@@ -26,6 +26,9 @@ class StagedMethod(NoisyLabelMethod):
         InputError: a number is below 0, or the first 0.
     """
 
+    schedules: int = 1
+    """How often a run goes through its schedule of learning rates, where stages begin it anew."""
+
     def __init__(self, setting: Setting, stages: Mapping[str, int], *, networks: int = 1) -> None:
         for place, (key, epochs) in enumerate(stages.items()):
             check_counts(int(place == 0), **{f"{key}_epochs": epochs})

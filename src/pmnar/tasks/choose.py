@@ -1,13 +1,15 @@
 """What `recipe=` and `minutes=` choose, written into the configuration where it was not typed."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import yaml
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from pmnar.checks import check_counts
 from pmnar.data import NoisyDataModule
+from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
 from pmnar.runtime.compute import Compute
 from pmnar.tasks import sizes
@@ -15,18 +17,23 @@ from pmnar.tasks.command import plain
 from pmnar.tasks.instances import instantiated
 from pmnar.tasks.pace import duration, seconds_of_an_epoch
 from pmnar.tasks.places import telling_from_where
+from pmnar.tasks.sizes import scaled
 
 RECIPES = ("paper", "small", "auto")
 RECIPE = "dataset.recipe"
 EPOCHS = f"{RECIPE}.max_epochs"
+EPOCHS_AND_SHAPE = (EPOCHS, f"{RECIPE}.milestones", f"{RECIPE}.cosine_epochs", "scheduler.T_0")
 ALSO = {
     f"{RECIPE}.batch_size": "data.batch_size",
     f"{RECIPE}.milestones": "scheduler.milestones",
     f"{RECIPE}.cosine_epochs": "scheduler.T_max",
 }
 """Keys that follow another: who types one has said what the other is for."""
-BEGINNINGS = ("warmup_epochs", "gradual_epochs", "ramp_epochs")
+WARM_UP = "warmup_epochs"
+BEGINNINGS = (WARM_UP, "gradual_epochs", "ramp_epochs")
 """What methods begin with. Other keys in epochs are of stages, one after another."""
+AFTER, RAMPS = "_after", ("average_ramp",)
+"""How keys end that say after how many epochs something begins; and keys in steps."""
 SIZED = ".PreActResNet18"
 """The network whose size, and with it the images', is chosen."""
 
@@ -76,7 +83,7 @@ def with_choice(cfg: DictConfig, chosen: Sequence[str], typed: Collection[str]) 
     for text in kept:
         key, _, value = text.partition("=")
         OmegaConf.update(copy, key, yaml.safe_load(value), force_add=True)
-    copy.chosen = kept
+    copy.chosen = [*(cfg.get("chosen") or ()), *kept]
     return copy
 
 
@@ -144,15 +151,18 @@ class Choice:
         small, made_for = is_small(cfg, images), cfg.dataset.recipe.get("images")
         if small:
             self.put(f"{RECIPE}.batch_size", sizes.batch_size(images))
+        check_counts(1, False, "data", batch_size=cfg.data.batch_size)
+        check_batch_size(cfg.data.batch_size, images, compute.world_size)
         data.batch_size = cfg.data.batch_size
         if not small and minutes is None:
-            return [f"recipe   the paper's: it was made for {made_for:,} images"]
+            about = f": it was made for {made_for:,} images" if made_for else ""
+            return [f"recipe   the paper's{about}"]
         steps = sizes.steps(images, data.batch_size)
         typed, configured = self._typed_epochs(), int(cfg.dataset.recipe.max_epochs)
         # Where a single one is configured there is nothing that more of them would train.
         more = small and configured > 1
         wanted = typed or (sizes.epochs(images, data.batch_size) if more else configured)
-        choices = list(self._networks(data)) if small and self._is_sized else [{}]
+        choices = self._networks(data) if small and self._is_sized else [{}]
         epochs, lines = wanted, []
         if minutes is None:
             chosen = sizes.network_for(images, data.num_classes, len(choices))
@@ -163,14 +173,16 @@ class Choice:
                 trial = self._with(choices[place])
                 return seconds_of_an_epoch(trial, data, compute, callbacks, steps, share / wanted)
 
+            choices = [each for k, each in enumerate(choices) if each not in choices[:k]]
             chosen, fitting, seconds = sizes.fitted(60 * minutes, wanted, len(choices), pace)
             epochs = typed or fitting
             lines = [describe_time(seconds, epochs, wanted)]
         for key, value in choices[chosen].items():
             self.put(key, value)
         self._put_epochs(epochs, configured, steps, small)
-        kind = "small" if small else "the paper's, shortened"
-        return [f"recipe   {kind}, for {images:,} images: {' '.join(self.chosen)}", *lines]
+        kind = "small" if small else "the paper's" + ", shortened" * (epochs < configured)
+        about = f": {' '.join(self.chosen)}" if self.chosen else ""
+        return [f"recipe   {kind}, for {images:,} images{about}", *lines]
 
     def _typed_epochs(self) -> int | None:
         """How many epochs the user wants, where that was typed."""
@@ -179,15 +191,14 @@ class Choice:
                 return int(OmegaConf.select(self.cfg, key))
         return None
 
-    def _networks(self, data: NoisyDataModule) -> Iterator[dict[str, int]]:
+    def _networks(self, data: NoisyDataModule) -> list[dict[str, int]]:
         """The networks to choose from, as settings, with what was typed in its place."""
-        told: list[dict[str, int]] = []
+        found = []
         for network in sizes.networks(data.splits["train"].images.shape[-1]):
             settings = {f"network.{key}": value for key, value in network._asdict().items()}
-            found = {k: OmegaConf.select(self.cfg, k) for k in settings if k in self.typed}
-            if settings | found not in told:
-                told.append(settings | found)
-                yield told[-1]
+            typed = {k: OmegaConf.select(self.cfg, k) for k in settings if k in self.typed}
+            found.append(settings | typed)
+        return found
 
     def _with(self, settings: dict[str, int]) -> DictConfig:
         copy = self.cfg.copy()
@@ -205,24 +216,29 @@ class Choice:
     def _put_epochs(self, epochs: int, configured: int, steps: int, small: bool) -> None:
         """Choose so many epochs, and what goes by their number."""
         recipe, method = self.cfg.dataset.recipe, self.cfg.method
-        same_shape = sizes.scaled(recipe.milestones, configured, epochs)
+        if not small and epochs == configured:
+            return
         cosine = recipe.get("cosine_epochs")
+        # A method that begins its schedule anew goes through it so often.
+        length = max(epochs // getattr(get_class(method._target_), "schedules", 1), 1)
+        shape = sizes.milestones(length) if small else scaled(recipe.milestones, configured, epochs)
         self.put(EPOCHS, epochs)
-        self.put(f"{RECIPE}.milestones", sizes.milestones(epochs) if small else same_shape)
+        self.put(f"{RECIPE}.milestones", shape)
         if cosine is not None:
-            self.put(f"{RECIPE}.cosine_epochs", sizes.scaled([cosine], configured, epochs)[0])
+            self.put(f"{RECIPE}.cosine_epochs", scaled([cosine], configured, epochs)[0])
         if (restarts := self.cfg.scheduler.get("T_0")) and epochs % restarts:
             self.put("scheduler.T_0", sizes.cycle(epochs, restarts))
-        for key in BEGINNINGS:
-            if key in method:
-                length = self._warm_up(method[key], steps, epochs, small)
-                self.put(f"method.{key}", length)
+        for key in (key for key in BEGINNINGS if key in method):
+            self.put(f"method.{key}", self._warm_up(method[key], steps, epochs, small))
         self._put_stages(epochs)
+        self._put_rest(epochs, configured, steps)
 
     def _put_stages(self, epochs: int) -> None:
         """Shorten the stages of a method that has such, where they would not all be reached."""
         method = self.cfg.method
         stages = [key for key in method if key.endswith("_epochs") and key not in BEGINNINGS]
+        if stages and WARM_UP in method:
+            stages.insert(0, WARM_UP)  # they follow it
         total = sum(method[key] for key in stages)
         if total <= epochs:
             return
@@ -230,7 +246,16 @@ class Choice:
         for key, length in zip(stages, lengths, strict=True):
             self.put(f"method.{key}", length)
         for key in (key for key in method if key.endswith("_milestones")):
-            self.put(f"method.{key}", sizes.scaled(method[key], total, epochs))
+            self.put(f"method.{key}", scaled(method[key], total, epochs))
+
+    def _put_rest(self, epochs: int, configured: int, steps: int) -> None:
+        """Bring what begins later into the first half, and ramps in steps to their end by then."""
+        method = self.cfg.method
+        for key in (key for key in method if str(key).endswith(AFTER) and method[key] > 0):
+            (place,) = scaled([method[key]], max(configured, epochs), epochs)
+            self.put(f"method.{key}", min(place, max(epochs // 2, 1)))
+        for key in (key for key in RAMPS if key in method):
+            self.put(f"method.{key}", min(method[key], epochs * steps // 2))
 
 
 def describe_time(seconds: float, epochs: int, wanted: int) -> str:

@@ -16,7 +16,7 @@ from pmnar.noise import NoisyLabels
 from pmnar.runtime.compute import planned_world_size
 from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
-from pmnar.tasks.choose import typed_keys, with_choice
+from pmnar.tasks.choose import EPOCHS_AND_SHAPE, typed_keys, with_choice
 from pmnar.tasks.cluster import run_of_this_job
 from pmnar.tasks.command import plain, task_overrides
 from pmnar.tasks.console import print_result, say
@@ -94,20 +94,25 @@ def _train(cfg: DictConfig) -> Outcome:
     # Composed now, so that a mistyped method fails before the first one is trained.
     kept = [] if cfg.compare is None else _of_both_methods(overrides)
     other = None if cfg.compare is None else _other_method(cfg.compare, kept)
+    epochs = cfg.dataset.recipe.max_epochs  # as its paper has it: a run chooses others
     outcomes = [_run(cfg, overrides)]
     if other is not None:
-        outcomes.append(_run(_alike(other, outcomes[0], kept), kept))
+        outcomes.append(_run(_alike(other, outcomes[0], kept, epochs), kept))
     if all(outcome.summary for outcome in outcomes):
         print_result([outcome.summary for outcome in outcomes])
     return outcomes[0]
 
 
-def _alike(cfg: DictConfig, outcome: Outcome, overrides: list[str]) -> DictConfig:
-    """The configuration with what an earlier run of another method chose for any method."""
+def _alike(cfg: DictConfig, outcome: Outcome, overrides: list[str], epochs: int) -> DictConfig:
+    """The configuration with what an earlier run of another method chose for any method.
+
+    Where its own recipe has another number of `epochs`, it chooses what goes by them for itself.
+    """
     if "run" not in outcome.summary:
         return cfg
+    of_epochs = EPOCHS_AND_SHAPE if cfg.dataset.recipe.max_epochs != epochs else ()
     chosen = choice_of(Path(outcome.summary["run"]))
-    for_any = [text for text in chosen if not text.startswith("method.")]
+    for_any = [text for text in chosen if not text.startswith(("method.", *of_epochs))]
     return with_choice(cfg, for_any, typed_keys(overrides)) if chosen else cfg
 
 
@@ -131,7 +136,7 @@ def _run(cfg: DictConfig, overrides: list[str]) -> Outcome:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             spawn_ranks(run.config)
         return Outcome(_go_on(run))
-    typed = typed_keys(overrides)
+    typed = typed_keys([*overrides, *(cfg.get("chosen") or ())])
     earlier = run_of_this_job(cfg, typed)
     if earlier is None and cfg.skip_done:
         earlier = earlier_run(cfg, typed)

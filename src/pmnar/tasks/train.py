@@ -143,7 +143,8 @@ def shorter(cfg: DictConfig, *, is_new: bool) -> str:
     """What makes a run shorter."""
     if not is_new:
         return "Ctrl-C ends it at any time, to be resumed"
-    ways, width = ["recipe=small minutes=60"], cfg.network.get("width", 8)
+    budget = " minutes=60" if cfg.trainer.devices in (1, "1", "auto") else ""
+    ways, width = [f"recipe=small{budget}"], cfg.network.get("width", 8)
     if isinstance(width, int) and width > 8:
         ways.append(f"network.width={width // 2}")
     return f"{' or '.join([*ways, f'{EPOCHS}=…'])} makes it shorter"
@@ -272,7 +273,7 @@ def announce(
     say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
     say(f"noise    {data.labels.describe()}")
     if data.true_labels:
-        say(f"learns also from {data.true_labels:,} true labels")
+        say(f"uses     {data.true_labels:,} true labels in training")
     say(
         f"network  {len(method.networks)} × {cfg.network._target_.rsplit('.')[-1]}, "
         f"{parameters:,} parameters each"
