@@ -11,10 +11,14 @@ from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod
 
 DATA = make_data()
-OR_NULL = {"warmup_batch_size": 2}
-"""Whole numbers that are null unless they are set, and one that is legal."""
+OR_NULL = {"warmup_batch_size": 2, "neighbours": 3}
+"""Whole numbers that are null in some methods unless they are set, and one that is legal."""
 MAY_BE_BELOW_0 = {"positive_order"}
 KINDS: dict[str, type[NoisyLabelMethod]] = {name: type(build(name, DATA)) for name in METHODS}
+
+
+def may_be_null(name: str, key: str) -> bool:
+    return key in OR_NULL and settings_of(name)[key] is None
 
 
 def once(kind: Any) -> list[tuple[str, str]]:
@@ -22,7 +26,7 @@ def once(kind: Any) -> list[tuple[str, str]]:
     found: dict[tuple[type, str], tuple[str, str]] = {}
     for name in METHODS:
         for key, value in settings_of(name).items():
-            if type(value) is kind or (kind is int and key in OR_NULL):
+            if type(value) is kind or (kind is int and may_be_null(name, key)):
                 found.setdefault((KINDS[name], key), (name, key))
     return sorted(found.values())
 
@@ -39,9 +43,10 @@ def refused(name: str, key: str, value: Any) -> None:
 @pytest.mark.parametrize(("name", "key"), once(int))
 def test_a_whole_number_is_asked_for(name: str, key: str) -> None:
     given = settings_of(name)[key]
-    for value in (OR_NULL.get(key, given) + 0.5, "many", -2 if key in MAY_BE_BELOW_0 else -1):
+    legal = OR_NULL[key] if given is None else given
+    for value in (legal + 0.5, "many", -2 if key in MAY_BE_BELOW_0 else -1):
         refused(name, key, value)
-    if key not in OR_NULL:
+    if not may_be_null(name, key):
         refused(name, key, None)
 
 
