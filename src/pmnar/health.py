@@ -5,8 +5,9 @@ from typing import Any
 
 Health = Mapping[str, Any]
 """Entries of `summary.json`. `lost_classes`: names of classes that are hardly predicted any more.
-`wrong_labels`, where the true ones are known: how many there are as `given`, and how many there
-would be `as_suggested`."""
+`learnt_little`, where the network is hardly surer of any class than chance: the mean probability
+of its likeliest class. `wrong_labels`, where the true ones are known: how many there are as
+`given`, and how many there would be `as_suggested`."""
 
 
 def makes_labels_worse(health: Health) -> bool:
@@ -16,5 +17,9 @@ def makes_labels_worse(health: Health) -> bool:
 
 
 def is_healthy(health: Health) -> bool:
-    """Whether all classes are predicted, and suggestions make no labels worse as far as known."""
-    return not health.get("lost_classes") and not makes_labels_worse(health)
+    """Whether all classes are predicted, by a network that has learnt some.
+
+    And suggestions make no labels worse, as far as that is known.
+    """
+    spoken = not health.get("lost_classes") and "learnt_little" not in health
+    return spoken and not makes_labels_worse(health)

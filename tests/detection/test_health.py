@@ -1,5 +1,6 @@
 """Whether a result may be acted on."""
 
+import pytest
 import torch
 
 from pmnar.detection import class_counts, find_suspects, health_of
@@ -10,12 +11,15 @@ GIVEN = torch.tensor([0, 1, 1, 1, 2, 0])  # the second and the last are wrong
 NAMES = ("a", "b", "c")
 
 
-def health(suggested: list[int], confidence: list[float], known: bool = True) -> dict[str, object]:
+def health(
+    suggested: list[int], confidence: list[float], known: bool = True, certainty: float = 0.9
+) -> dict[str, object]:
     said, sure = torch.tensor(suggested), torch.tensor(confidence)
     suspects = find_suspects(sure, GIVEN, said)
     counts = class_counts(said, GIVEN, 3)
     true = TRUE if known else None
-    return health_of(counts, NAMES, GIVEN, said, suspects.mislabelled, true)
+    tops = torch.full((6,), certainty)
+    return health_of(counts, NAMES, GIVEN, said, suspects.mislabelled, tops, true)
 
 
 def test_suggestions_that_mend_labels_are_healthy() -> None:
@@ -42,6 +46,14 @@ def test_a_class_that_is_not_predicted_is_lost_whatever_is_known() -> None:
     assert found == {"lost_classes": ["c"]}
     assert not makes_labels_worse(found)
     assert not is_healthy(found)
+
+
+def test_a_network_at_chance_judges_nothing() -> None:
+    """Of three classes: .43 of the likeliest is a tenth over chance."""
+    found = health([0, 0, 1, 1, 2, 2], [0.4] * 6, certainty=0.42)
+    assert found["learnt_little"] == pytest.approx(0.42)
+    assert not is_healthy(found)
+    assert is_healthy(health([0, 0, 1, 1, 2, 2], [0.4] * 6, certainty=0.44))
 
 
 def test_a_summary_of_before_says_nothing_and_is_taken_for_healthy() -> None:

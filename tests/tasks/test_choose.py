@@ -149,7 +149,10 @@ def test_too_few_minutes_shorten_a_run_and_say_so(
     assert kept["method"]["warmup_epochs"] == 2
     assert kept["scheduler"]["milestones"] == sizes.scaled([50, 65], 80, 4)
     told = capsys.readouterr().out
-    assert "estimate about 2 minutes (30 s an epoch × 4); 80 epochs, 40 minutes, would be" in told
+    assert (
+        "estimate about 2 minutes (30 s an epoch × 4); the recipe has 80 epochs, 40 minutes" in told
+    )
+    assert "over the 6 s of minutes=" in choose.describe_time(30.0, 1, 80, 6.0)
 
 
 @pytest.mark.parametrize(("typed", "cycle"), [((), 4), (("scheduler.T_0=3",), 3)])

@@ -42,10 +42,11 @@ class LostClasses(Checkpoint):
         is_early = trainer.current_epoch + 1 <= (trainer.max_epochs or 0) // 10
         lost = self.learnt.intersection(counts.lost) if is_early else counts.lost
         if new := sorted(set(lost) - self.warned_of):
+            more = f"more ({len(lost):,} in all) " if len(lost) > len(new) else ""
             self.warned_of.update(new)
             rank_zero_warn(
                 f"{self.who}after epoch {trainer.current_epoch + 1} the first network hardly "
-                f"predicts {len(new):,} of {method.num_classes:,} classes (training samples "
+                f"predicts {len(new):,} {more}of {method.num_classes:,} classes (training samples "
                 f"predicted/given): {describe_lost(counts, new, method.class_names)}. They may be "
                 "lost; classes.csv follows each class"
             )

@@ -134,18 +134,23 @@ class RunTables(Checkpoint):
         write_samples(self.folder / "samples.parquet", table)
         for name, matrix in method.matrices().items():
             write_text(self.folder / f"{name}.csv", matrix_text(matrix))
-        found = self._found(confidence, prediction, given, method)
+        found = self._found(confidence, prediction, given, measured.top["first"].cpu(), method)
         found |= self.summary(method) | found  # first what is found: whether to believe the rest
         write_text(self.folder / "summary.json", json.dumps(found, indent=2) + "\n")
 
     def _found(
-        self, confidence: Tensor, prediction: Tensor, given: Tensor, method: NoisyLabelMethod
+        self,
+        confidence: Tensor,
+        prediction: Tensor,
+        given: Tensor,
+        certainty: Tensor,
+        method: NoisyLabelMethod,
     ) -> dict[str, Any]:
         """What the final networks say of the training samples."""
         counts, true = class_counts(prediction, given, method.num_classes), self.samples.get("true")
         suspects = find_suspects(confidence, given, prediction, self.threshold)
         changed = suspects.mislabelled
-        health = health_of(counts, method.class_names, given, prediction, changed, true)
+        health = health_of(counts, method.class_names, given, prediction, changed, certainty, true)
         return {
             **health,
             **({} if is_healthy(health) else {"try": method.remedy}),

@@ -44,6 +44,8 @@ def class_curves(
         lost: those of `lost_classes` in the summary.
         events: what happened after which epoch.
     """
+    from matplotlib.ticker import MaxNLocator
+
     shown = panels(classes)
     at_end = classes.columns[shown[0]][-1]
     marked = [k for k, name in enumerate(names) if name in set(lost)]
@@ -59,15 +61,26 @@ def class_curves(
         values = classes.columns[column]
         _draw(axes, classes.epochs, values, marked, colour)
         axes.set_ylim(0, 1.03 * max(top, float(np.nanmax(values)), 1e-6))
-        ends = [(float(values[-1, k]), shorten(names[k], 18), colour) for k in marked[:NAMED]]
-        label_ends(axes, [end for end in ends if not np.isnan(end[0])])
+        label_ends(axes, _ends(values[-1], marked, names, colour))
         for text in axes.texts:
             text.set(parse_math=False, fontfamily=letters.families)
         for name, epoch in (events or {}).items():
             if 0 < epoch < classes.epochs.max():
                 mark(axes, epoch + 0.5, name if axes is rows[0] else "")
     rows[-1].set_xlabel("epoch", color=INK)
+    rows[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     return figure
+
+
+def _ends(
+    values: NDArray[np.float64], marked: Sequence[int], names: Sequence[str], colour: str
+) -> list[tuple[float, str, str]]:
+    """Names at the ends of lines; of many, the first few and how many more."""
+    known = [k for k in marked if not np.isnan(values[k])]
+    ends = [(float(values[k]), shorten(names[k], 18), colour) for k in known[:NAMED]]
+    if more := known[NAMED:]:
+        ends.append((min(float(values[k]) for k in more), f"and {len(more)} more", colour))
+    return ends
 
 
 def panels(classes: Classes) -> list[str]:

@@ -109,11 +109,13 @@ def _letters_of(file: str) -> frozenset[str]:
 
 
 def shorten(name: str, length: int) -> str:
-    """The name's first alternative ("shark, white shark" has two), cut to `length` columns.
+    """The name in at most `length` columns.
 
-    A letter of East Asia takes two; marks stay with their letters.
+    One that is longer is its first alternative ("shark, white shark" has two), cut where that is
+    too long as well. A letter of East Asia takes two columns; marks stay with their letters.
     """
-    name = name.split(",")[0].strip()
+    if sum(map(_columns, name)) > length:
+        name = name.split(",")[0].strip()
     columns = [_columns(letter) for letter in name]
     if sum(columns) <= length:
         return name

@@ -37,8 +37,8 @@ CAPTIONS = {
     ),
     "classes": (
         "Every class over epochs",
-        "A class whose weight and recall fall together is being starved; a dashed one is hardly "
-        "predicted any more.",
+        "A class whose weight and recall fall together is being starved. Dashed ones are hardly "
+        "predicted any more; where there is none, the one with the lowest recall is named.",
     ),
     "confidence": (
         "Confidence in the given label",
@@ -78,6 +78,10 @@ ABOUT_ACCURACY = (
 ABOUT_LOST = (
     "Lost classes, which the first network predicts for under a tenth of as many training samples "
     "as are given them (classes.csv follows every class):"
+)
+ABOUT_LITTLE = (
+    "The network has learnt too little to judge labels: its likeliest class has a probability of "
+    "{} on average."
 )
 ABOUT_WORSE = (
     "The suggestions would make the labels worse: {} of them are wrong as they are given, and "
@@ -154,6 +158,8 @@ def _health(summary: Summary) -> list[str]:
         return []
     lost = lookup(summary, "lost_classes")
     said = [f"{ABOUT_LOST} {text_of(lost)}."] if lost else []
+    if (little := lookup(summary, "learnt_little")) is not None:
+        said.append(ABOUT_LITTLE.format(number(little, 2)))
     if makes_labels_worse(summary):
         keys = ("given", "as_suggested")
         counts = [text_of(lookup(summary, "wrong_labels", key)) for key in keys]

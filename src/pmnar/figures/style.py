@@ -45,11 +45,20 @@ def plain(axes: Axes, xlabel: str, ylabel: str, grid: str = "y") -> None:
 
 
 def label_ends(axes: Axes, labels: list[tuple[float, str, str]]) -> None:
-    """Write each (value, text, colour) right of its line's end, moved down where two would meet."""
-    at = 2.0
-    for value, text, colour in sorted(labels, reverse=True):
-        height = float(axes.transLimits.transform((0.0, value))[1])
-        at = min(height, at - LINE_GAP)
+    """Write each (value, text, colour) right of its line's end, moved where two would meet.
+
+    Down from the topmost, and up again where that would leave the axes.
+    """
+    ordered, at = sorted(labels, reverse=True), 2.0
+    places = []
+    for value, *_ in ordered:
+        at = min(float(axes.transLimits.transform((0.0, value))[1]), at - LINE_GAP)
+        places.append(at)
+    floor = 0.0
+    for k in reversed(range(len(places))):
+        places[k] = max(places[k], floor)
+        floor = places[k] + LINE_GAP
+    for (_, text, colour), at in zip(ordered, places, strict=True):
         axes.text(1.015, at, text, color=colour, transform=axes.transAxes, fontsize=9, va="center")
 
 

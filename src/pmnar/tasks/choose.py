@@ -176,7 +176,7 @@ class Choice:
             choices = [each for k, each in enumerate(choices) if each not in choices[:k]]
             chosen, fitting, seconds = sizes.fitted(60 * minutes, wanted, len(choices), pace)
             epochs = typed or fitting
-            lines = [describe_time(seconds, epochs, wanted)]
+            lines = [describe_time(seconds, epochs, wanted, 60 * minutes)]
         for key, value in choices[chosen].items():
             self.put(key, value)
         self._put_epochs(epochs, configured, steps, small)
@@ -258,9 +258,11 @@ class Choice:
             self.put(f"method.{key}", min(method[key], epochs * steps // 2))
 
 
-def describe_time(seconds: float, epochs: int, wanted: int) -> str:
-    """How long a run will take, as measured; and that it is cut short, if it is."""
-    whole, short = duration(seconds * epochs), ""
-    if epochs < wanted:
-        short = f"; {wanted:,} epochs, {duration(seconds * wanted)}, would be better"
-    return f"estimate about {whole} ({duration(seconds)} an epoch × {epochs:,}){short}"
+def describe_time(seconds: float, epochs: int, wanted: int, available: float) -> str:
+    """How long a run will take, as measured; and that it is cut short, or does not fit."""
+    whole, more = duration(seconds * epochs), ""
+    if seconds * epochs > 1.05 * available:
+        more = f"; that is over the {duration(available)} of minutes="
+    elif epochs < wanted:
+        more = f"; the recipe has {wanted:,} epochs, {duration(seconds * wanted)}"
+    return f"estimate about {whole} ({duration(seconds)} an epoch × {epochs:,}){more}"

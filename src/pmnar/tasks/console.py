@@ -146,6 +146,11 @@ def describe_health(summary: Mapping[str, Any]) -> list[str]:
     found = []
     if lost := summary.get("lost_classes"):
         found.append(describe_lost(lost, len(summary["class_names"])))
+    if "learnt_little" in summary:
+        found.append(
+            "it has learnt too little to judge labels: its likeliest class has a probability of "
+            f"{summary['learnt_little']:.2f} on average"
+        )
     if makes_labels_worse(summary):
         wrong = summary["wrong_labels"]
         found.append(
