@@ -5,6 +5,7 @@ import pytest
 
 from pmnar.errors import InputError
 from pmnar.noise import CleanLabels, Matrix, inject
+from pmnar.noise.matrix import check_matrix
 
 MATRIX = np.array([[0.7, 0.2, 0.1], [0.0, 0.5, 0.5], [0.0, 0.0, 1.0]])
 CLEAN = CleanLabels(np.arange(30_000) % 3, 3)
@@ -42,6 +43,15 @@ def test_every_file_format_gives_the_same_labels(tmp_path: Path) -> None:
     expected = Matrix(matrix=MATRIX)(CLEAN, 5)
     for name in ("m.npy", "m.npz", "comma.csv", "m.txt"):
         assert np.array_equal(Matrix(path=tmp_path / name)(CLEAN, 5), expected)
+
+
+def test_rows_that_were_rounded_are_made_whole_and_others_stay_to_the_bit() -> None:
+    sym50 = np.full((10, 10), 0.0556)  # a ninth of a half, as people write it
+    np.fill_diagonal(sym50, 0.5)
+    found = check_matrix(sym50, 10)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found, sym50 / 1.0004, rtol=1e-12)
+    assert np.array_equal(check_matrix(MATRIX, 3), np.asarray(MATRIX, float))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def check_matrix(matrix: ArrayLike, num_classes: int, source: str = "noise.matri
 
     Raises:
         InputError: another shape, a negative or non-finite entry, or a row that does not sum
-            to 1 within 1e-6.
+            to 1 within `ROUNDED`. What is off by more than `EXACT` is divided by its sum.
     """
     try:
         values = np.asarray(matrix, np.float64)
@@ -58,13 +58,13 @@ def check_matrix(matrix: ArrayLike, num_classes: int, source: str = "noise.matri
             f"{source} must hold probabilities, got {value} in row {row}, column {column}"
         )
     sums = values.sum(axis=1)
-    off = np.flatnonzero(np.abs(sums - 1) > 1e-6)
+    off = np.flatnonzero(np.abs(sums - 1) > ROUNDED)
     if len(off):
         row = int(off[0])
         raise InputError(
             f"{source} must have rows that sum to 1, row {row} sums to {sums[row]:.7g}"
         )
-    return values
+    return np.where(np.abs(sums - 1) > EXACT, values.T / sums, values.T).T
 
 
 def read_matrix(path: str | Path, key: str = "noise.path") -> FloatArray:
@@ -99,6 +99,11 @@ def _arrays(path: Path) -> list[FloatArray]:
             return [np.asarray(archive[name], np.float64) for name in archive.files]
     lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
     return [np.loadtxt(lines, dtype=np.float64, ndmin=2)]
+
+
+EXACT, ROUNDED = 1e-6, 1e-3
+"""How far from 1 the sum of a row is as computed, and where its entries were rounded to a few
+digits to be written down."""
 
 
 @dataclass(frozen=True, eq=False)
