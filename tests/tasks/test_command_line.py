@@ -65,7 +65,7 @@ def test_help_of_evaluate(command: Command) -> None:
         ("method.loss=cee", ["method.loss", "ce, nl, ml, pm", "cee"]),
         ("dataset.views.strong=autoaugmnt", ["dataset.views.strong", "autoaugment", "autoaugmnt"]),
         ("noise.rate=half", ["noise.rate", "[0, 1)", "half"]),
-        ("compare=cee", ["method=cee", "ce"]),
+        ("compare=cee", ["compare=cee", "ce"]),
     ],
 )
 def test_mistyped_override_names_the_nearest(
@@ -189,6 +189,22 @@ def test_what_was_perhaps_meant_is_what_the_chosen_method_has(command: Command) 
     )
     line = one_error(command("train", "method=nosuch", "method.warmup_epochs=1"))
     assert line.startswith("error: method=nosuch does not exist; ")
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("cee", "compare=cee is no method; did you mean ce"),
+        ("[mae,gce]", "compare=['mae', 'gce'] is no method; "),
+        ("pmnar", "compare=pmnar is what method=pmnar trains already"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_before_training(
+    command: Command, short: Short, runs: Path, other: str, told: str
+) -> None:
+    line = one_error(command("train", *short, f"runs_dir={runs}", f"compare={other}"))
+    assert line.startswith(f"error: {told}")
+    assert not runs.exists()
 
 
 @pytest.mark.parametrize(

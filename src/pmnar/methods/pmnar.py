@@ -127,7 +127,8 @@ class PMNAR(NoisyLabelMethod):
     def remedy(self) -> str:
         """A longer warm-up, where reweighting may have come too early."""
         if not self.reweight:
-            return super().remedy
+            plain = self.loss == "ce" and not self.beta
+            return "more epochs, or a lower optimizer.lr" if plain else super().remedy
         return (
             f"a longer warm-up (method.warmup_epochs={2 * max(self.warmup_epochs, 1)} with twice "
             "the epochs), method.weight_balance=class, or compare=ce to see what plain training "

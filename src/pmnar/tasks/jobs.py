@@ -18,7 +18,7 @@ from pmnar.runtime.quiet import quieten
 from pmnar.runtime.run_folder import is_first_process
 from pmnar.tasks.choose import EPOCHS_AND_SHAPE, typed_keys, with_choice
 from pmnar.tasks.cluster import run_of_this_job
-from pmnar.tasks.command import plain, task_overrides
+from pmnar.tasks.command import config_dir, plain, task_overrides
 from pmnar.tasks.console import print_result, say
 from pmnar.tasks.devices import choose_nodes
 from pmnar.tasks.find import (
@@ -29,7 +29,7 @@ from pmnar.tasks.find import (
     in_manner_of,
     is_finished,
 )
-from pmnar.tasks.mistakes import one_line_errors
+from pmnar.tasks.mistakes import nearest, one_line_errors
 from pmnar.tasks.places import LABELS, check_paths, read_summary
 from pmnar.tasks.resume import Resumed, resume
 from pmnar.tasks.sweep import (
@@ -117,7 +117,12 @@ def _alike(cfg: DictConfig, outcome: Outcome, overrides: list[str], epochs: int)
 
 
 def check_compare(cfg: DictConfig) -> None:
-    """Refuse a second method where it could not be trained on the same labels."""
+    """Refuse a second method that is none, or could not be trained on the same labels."""
+    known = [path.stem for path in (config_dir() / "method").glob("*.yaml")]
+    if cfg.compare is not None and cfg.compare not in known:
+        raise InputError(f"compare={cfg.compare} is no method; {nearest(str(cfg.compare), known)}")
+    if cfg.compare is not None and cfg.compare == cfg.method.name:
+        raise InputError(f"compare={cfg.compare} is what method={cfg.method.name} trains already")
     if cfg.compare is not None and cfg.trainer.devices != 1:
         raise InputError(
             f"compare={cfg.compare} needs trainer.devices=1; train method={cfg.compare} by a "
