@@ -136,3 +136,13 @@ def test_what_is_wrong_with_a_result_comes_first(make_run: MakeRun) -> None:
     assert "502 of them are wrong as they are given, and 731 would be" in text
     assert "What may help: more epochs." in text
     assert text.index("Not to be acted on") < text.index("What was run")
+
+
+def test_labels_to_which_nothing_was_added_are_not_called_free_of_noise(make_run: MakeRun) -> None:
+    run = make_run()
+    summary = json.loads((run / "summary.json").read_text())
+    summary["noise"] = {"name": "clean", "nominal_rate": 0.0}
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = report_of(run).text
+    assert "none added: the labels as they are" in text
+    assert "nominal rate" not in text

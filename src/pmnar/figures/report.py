@@ -198,6 +198,8 @@ def _what(summary: Summary) -> list[str]:
 
 
 def _noise(summary: Summary) -> str:
+    if lookup(summary, "noise", "name") == "clean":
+        return "none added: the labels as they are"
     parts = [text_of(lookup(summary, "noise", "name"))]
     for key, label in (("nominal_rate", "nominal"), ("actual_rate", "actual")):
         rate = lookup(summary, "noise", key)
