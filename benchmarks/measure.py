@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -156,7 +157,10 @@ def circumstances(name: str, words: Sequence[str] | None = None) -> Result:
 
 
 def command(name: str, words: Sequence[str] | None = None) -> str:
-    """What was called, with what the environment tells the allocator and OpenMP."""
+    """What was called, as it is typed, with what the environment tells the allocator and OpenMP.
+
+    Of an absolute path its last part: where it stands on a machine is nobody's concern.
+    """
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = spec.name if spec is not None else ""
     if not module.startswith("benchmarks."):
@@ -164,7 +168,9 @@ def command(name: str, words: Sequence[str] | None = None) -> str:
     set_to = [
         f"{key}={value}" for key, value in os.environ.items() if key.startswith(("MALLOC_", "OMP_"))
     ]
-    return " ".join([*set_to, f"python -m {module}", *(sys.argv[1:] if words is None else words)])
+    typed = sys.argv[1:] if words is None else words
+    shown = [Path(word).name if Path(word).is_absolute() else word for word in typed]
+    return " ".join([*set_to, f"python -m {module}", *map(shlex.quote, shown)])
 
 
 def commit() -> str | None:

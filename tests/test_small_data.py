@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import small_data
+from benchmarks.measure import command
 from benchmarks.parts import Part, equal_ratios
 from benchmarks.small_data import FOUR, METHODS, ROWS, Job, cost, jobs, overrides
 from benchmarks.small_data_table import audit, auroc, average_precision, table
@@ -111,3 +112,9 @@ def test_a_run_is_a_line_and_is_not_run_again(
     assert text == table([result])
     assert "| digits | pmnar | cost |" in text
     assert result["audit"]["order"] == "recent_confidence"
+
+
+def test_a_command_can_be_typed_again_and_names_no_place_of_a_machine() -> None:
+    words = ["--out", "/some/where/small_data", "--rows", "N worse,uneven"]
+    told = command("small_data", words)
+    assert told.endswith("python -m benchmarks.small_data --out small_data --rows 'N worse,uneven'")
