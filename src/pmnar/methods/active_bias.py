@@ -19,6 +19,7 @@ from pmnar.losses import cross_entropy
 from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
+from pmnar.methods.warm_up import ends_in_warm_up
 
 VARIANCE, CLOSENESS, MEAN = "variance", "closeness", "mean"
 
@@ -99,12 +100,8 @@ class ActiveBias(NoisyLabelMethod):
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""
-        if self.warmup_epochs < epochs:
-            return None
-        return (
-            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
-            "the samples are never weighted"
-        )
+        so = "the samples are never weighted"
+        return ends_in_warm_up(self.warmup_epochs, epochs, so)
 
     def events(self) -> dict[str, int]:
         """The end of the warm-up."""

@@ -20,6 +20,7 @@ from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.mixing import Mixing
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses, Terms, mean_over
+from pmnar.methods.warm_up import ends_in_warm_up
 from pmnar.samples.targets import one_hot, probabilities
 
 NOTHING, CLEAN, HARD, PURIFIED = range(4)
@@ -99,12 +100,8 @@ class DISC(NoisyLabelMethod):
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""
-        if self.warmup_epochs < epochs or epochs < 0:
-            return None
-        return (
-            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
-            "nothing is selected, and training is cross-entropy on the given labels"
-        )
+        so = "nothing is selected, and training is cross-entropy on the given labels"
+        return ends_in_warm_up(self.warmup_epochs, epochs, so)
 
     def events(self) -> dict[str, int]:
         """When samples begin to be selected."""

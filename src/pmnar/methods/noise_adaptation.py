@@ -25,6 +25,7 @@ from pmnar.methods.base import NoisyLabelMethod
 from pmnar.methods.measurement import Outputs
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
+from pmnar.methods.warm_up import ends_in_warm_up
 from pmnar.networks import NoiseLayer, WithNoiseLayer
 from pmnar.samples.targets import one_hot
 
@@ -132,12 +133,8 @@ class NoiseAdaptation(NoisyLabelMethod):
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""
-        if self.warmup_epochs < epochs:
-            return None
-        return (
-            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
-            "the noise is never learnt"
-        )
+        so = "the noise is never learnt"
+        return ends_in_warm_up(self.warmup_epochs, epochs, so)
 
     def events(self) -> Mapping[str, int]:
         """The end of the warm-up."""

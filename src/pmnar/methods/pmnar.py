@@ -18,6 +18,7 @@ from pmnar.methods.pmnar_beyond import Beyond
 from pmnar.methods.pmnar_mixed import mixed_losses
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
+from pmnar.methods.warm_up import ends_in_warm_up
 from pmnar.samples.complementary import ComplementaryLabels
 from pmnar.samples.memory import Margins, RecentConfidences, margin
 from pmnar.samples.reweighting import (
@@ -114,14 +115,14 @@ class PMNAR(NoisyLabelMethod):
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up, where that matters."""
-        if not self._weighs or self.warmup_epochs < epochs:
+        if not self._weighs:
             return None
-        return (
-            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
+        so = (
             "the samples are never reweighted, their complementary labels never reduced. "
             f"dataset.recipe.max_epochs={epochs} with method.warmup_epochs below it makes a short "
             "run whose learning rate comes down too"
         )
+        return ends_in_warm_up(self.warmup_epochs, epochs, so)
 
     @property
     def remedy(self) -> str:

@@ -24,6 +24,7 @@ from pmnar.methods.measurement import Measurement
 from pmnar.methods.mixing import Mixing
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses, Terms
+from pmnar.methods.warm_up import ends_in_warm_up
 from pmnar.networks.statistics import evaluating
 from pmnar.samples.targets import one_hot, probabilities, sharpened
 
@@ -112,12 +113,8 @@ class SemiSupervised(NoisyLabelMethod):
 
     def advice(self, epochs: int) -> str | None:
         """That a run ends within its warm-up."""
-        if self.warmup_epochs < epochs:
-            return None
-        return (
-            f"method.warmup_epochs={self.warmup_epochs} is not below trainer.max_epochs={epochs}: "
-            "the samples are never divided, and training is cross-entropy on the given labels"
-        )
+        so = "the samples are never divided, and training is cross-entropy on the given labels"
+        return ends_in_warm_up(self.warmup_epochs, epochs, so)
 
     # -- between epochs ---------------------------------------------------------------------------
 
