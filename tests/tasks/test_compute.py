@@ -103,7 +103,7 @@ def test_freed_memory_is_kept() -> None:
     [
         ("device", r"cpu, 32-true, compile off, images on the device \(0\.0 MB of [\d,]+ free\)"),
         ("host", r"images in memory of the host \(0\.0 MB\)"),
-        ("stream", r"images streamed by workers \(0\.0 MB\)"),
+        ("stream", r"images streamed \(0\.0 MB\)"),
     ],
 )
 def test_what_a_run_computes_with_is_said(

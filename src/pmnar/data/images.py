@@ -1,8 +1,12 @@
 """The images of each split where they live, and a batch's gathered from there."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +24,7 @@ class Images:
     Args:
         splits: images and labels by the split's name.
         resident: `auto`, `device`, `host` or `stream`.
-        num_workers: processes that gather; `auto` is 0 while images are in memory, and up to 4
+        num_workers: threads that gather ahead; `auto` is 0 while images are in memory, and up to 4
             where they are streamed.
         border: tells the pixels of zeros that all views of a split can be cut from.
         device_and_sharers: tells the device that they are for, and how many processes share the
@@ -54,24 +58,20 @@ class Images:
         return size * channels * (height + border) * (width + border) * images.itemsize
 
     def workers(self, split: str) -> int:
-        """Processes that gather a split's images."""
+        """Threads that gather a split's images."""
         if self.num_workers != "auto":
             return int(self.num_workers)
         return min(4, os.cpu_count() or 1) if self.place(split) == "stream" else 0
 
-    def loader(self, sampler: Iterable[Request], *splits: str) -> DataLoader[Request]:
+    def loader(self, sampler: Iterable[Request], *splits: str) -> "Ahead":
         """Requests of a sampler for these splits, with images where they stay on the host."""
-        on_device = all(self.place(split) == "device" for split in splits)
-        workers = max(self.workers(split) for split in splits)
-        return DataLoader(
+        return Ahead(
             self.gathering(*splits),
             batch_size=None,
             sampler=sampler,
             # Its own, so that loaders leave the default generator to the networks (dropout).
             generator=torch.Generator(),
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=not on_device and torch.cuda.is_available(),
+            workers=max(self.workers(split) for split in splits),
         )
 
     def gathering(self, *splits: str) -> "Gather":
@@ -96,15 +96,42 @@ class Images:
         return self._resident[key]
 
 
+class Ahead(DataLoader[Request]):
+    """A loader whose `workers` threads gather the requests that come next.
+
+    Threads, where a `DataLoader` has processes: to gather is one `index_select`, which lets others
+    run meanwhile, and a worker that is forked beside the threads of ranks that exchange may find a
+    lock taken that nobody gives back.
+
+    Args:
+        workers: threads, each two requests ahead at most; 0: each request when it is asked for.
+    """
+
+    def __init__(self, *args: Any, workers: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.workers = workers
+
+    def __iter__(self) -> Any:
+        return self._ahead() if self.workers else super().__iter__()
+
+    def _ahead(self) -> Iterator[Request]:
+        with ThreadPoolExecutor(self.workers) as pool:
+            gathered = (pool.submit(self.dataset.__getitem__, request) for request in self.sampler)
+            coming = deque(islice(gathered, 2 * self.workers))
+            while coming:
+                yield coming.popleft().result()
+                coming.extend(islice(gathered, 1))
+
+
 class Gather(Dataset[Request]):
-    """Adds the images to a request and its parts.
+    """Adds the images to a request and its parts, pinned where there is a device to send them to.
 
     Args:
         images: by split; those of another are left to be gathered on the device.
     """
 
     def __init__(self, images: Mapping[str, Tensor]) -> None:
-        self.images = dict(images)
+        self.images, self.pinned = dict(images), torch.cuda.is_available()
 
     def __getitem__(self, request: Request) -> Request:
         if request.parts:  # the request itself holds what its first part does
@@ -112,4 +139,4 @@ class Gather(Dataset[Request]):
         if request.split not in self.images:
             return request
         images = self.images[request.split].index_select(0, request.indices)
-        return request._replace(images=images)
+        return request._replace(images=images.pin_memory() if self.pinned else images)

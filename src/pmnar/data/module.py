@@ -1,6 +1,6 @@
 """The data module: a source, a noise, and batches of views on the device."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -57,12 +57,12 @@ class NoisyDataModule(L.LightningDataModule):
         clean: how many training samples are held out with their true labels, as the split `clean`,
             for methods that need such; as many of each class as its share of all asks for.
         clean_seed: seeds which those are.
-        num_workers: processes that gather images; `auto` is 0 while images are in memory, and up
+        num_workers: threads that gather images; `auto` is 0 while images are in memory, and up
             to 4 where they are streamed.
         resident: where the training images live: on the `device` (padded once), or as the source
             holds them, in memory or mapped from its cache on the disk: gathered by this process
-            (`host`), or by worker processes (`stream`), which read ahead of the training; `auto`
-            goes by the memory that is free (`choose_place`).
+            (`host`), or by threads of the loader (`stream`), which read ahead of the training;
+            `auto` goes by the memory that is free (`choose_place`).
     """
 
     def __init__(
@@ -103,7 +103,6 @@ class NoisyDataModule(L.LightningDataModule):
         self.uses_truth, self.true_labels = False, 0
         self.splits: dict[str, Split] = {}
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
-        self._ordered: dict[tuple[int, int], DataLoader[Request]] = {}
 
     def prepare_data(self) -> None:
         """Download or decode what is missing, one process at a time."""
@@ -191,7 +190,7 @@ class NoisyDataModule(L.LightningDataModule):
     def val_dataloader(self) -> list[DataLoader[Request]]:
         """One loader a test split; each sample once over all ranks."""
         rank, world = self._rank_and_world()
-        loaders = []
+        loaders: list[DataLoader[Request]] = []
         for name in self.test_names:
             size = len(self.splits[name])
             # Lightning skips testing on a rank without a batch, and the others would wait for it.
@@ -210,13 +209,7 @@ class NoisyDataModule(L.LightningDataModule):
         """A rank's share of the training set, in order, as it is (no augmentation)."""
         size = len(self.splits[TRAIN])
         batches = OrderedBatches(TRAIN, size, self.eval_batch_size, rank, world)
-        requests: Iterable[Request] = map(self.images.gathering(TRAIN).__getitem__, batches)
-        if self.images.place() != "device" and self.images.workers(TRAIN):
-            # Kept, and its workers with it, for the passes to come.
-            if (rank, world) not in self._ordered:
-                self._ordered[rank, world] = self.images.loader(batches, TRAIN)
-            requests = self._ordered[rank, world]
-        for request in requests:
+        for request in self.images.loader(batches, TRAIN):
             yield self._batch(_moved(request, device))
 
     def on_after_batch_transfer(self, batch: Request, dataloader_idx: int) -> Batch:

@@ -10,13 +10,13 @@ from pmnar.data import NoisyDataModule
 from pmnar.data.residence import free_bytes
 from pmnar.methods import NoisyLabelMethod
 from pmnar.names import TRAIN
-from pmnar.runtime.process import keep_freed_memory
+from pmnar.runtime.process import give_freed_memory_back, keep_freed_memory
 from pmnar.tasks.console import say
 
 PLACES = {
     "device": "images on the device",
     "host": "images in memory of the host",
-    "stream": "images streamed by workers",
+    "stream": "images streamed",
 }
 
 
@@ -43,6 +43,14 @@ class SetUpProcess(Callback):
         if isinstance(data, NoisyDataModule) and data.images.place() == "device":
             data.images.hold(TRAIN, trainer.strategy.root_device)
         keep_freed_memory()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After whatever came between epochs."""
+        give_freed_memory_back()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """After an epoch's steps."""
+        give_freed_memory_back()
 
 
 class SayCompute(Callback):
