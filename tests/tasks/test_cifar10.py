@@ -48,7 +48,7 @@ print("graph", sum(saved.values()))
 @pytest.mark.data
 @pytest.mark.skipif(not (DATA / "cifar-10-batches-py").is_dir(), reason="no CIFAR-10 in data/")
 def test_two_epochs_take_the_memory_of_one_joint_backward(tmp_path: Path) -> None:
-    """The graphs of two networks and two views, gradients and momenta, and half as much for the rest.
+    """The graphs of two networks and two views, gradients, momenta; half as much for the rest.
 
     One ordered batch of tests an epoch: all 10,000 would take most of the time.
     """
