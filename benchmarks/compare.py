@@ -1,26 +1,37 @@
 """All methods on the same labels, each by its own recipe: one command, one table.
 
     OMP_NUM_THREADS=1 python -m benchmarks.compare --out benchmarks/results/digits
-    python -m benchmarks.compare --out NAME --noises sym50 --methods ce,elr dataset=cifar10 ...
+    python -m benchmarks.compare --out NAME --noises sym50 --methods ce,pmnar,elr --epochs 40 \
+        --tested 2000 recipe=small dataset=cifar10 dataset.train_subset=4000 ...
 
-Further arguments are overrides, as `python -m src.train` takes them, for every method alike. Each
+Further arguments are overrides, as `python -m src.train` takes them, for every method alike. With
+`--epochs` every method has so many, and then as many as cost what those of the reference did. Each
 run that ends is a line of NAME.jsonl; what is there is not run again, and NAME.md is the table.
 """
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
 import pyarrow.parquet as pq
+from omegaconf import OmegaConf, open_dict
 
 from benchmarks.counts import CountPasses
 from benchmarks.measure import Result, circumstances, keep, markdown, results, source
 from benchmarks.runs import configuration, run_of
 from benchmarks.small_data_table import audit, numbers
+from pmnar.errors import InputError
+from pmnar.tasks.choose import typed_keys
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.places import read_summary
+
+REFERENCE = "pmnar"
+OWN, EPOCHS, COST = "own", "epochs", "cost"
+"""How long a method is trained: as its recipe says, as many epochs as all, or at the same cost."""
 
 
 class Job(NamedTuple):
@@ -29,6 +40,12 @@ class Job(NamedTuple):
     noise: str
     method: str
     seed: int
+    budget: str = OWN
+
+
+def job_of(result: Result) -> Job:
+    """That a result is of."""
+    return Job(*(result[key] for key in Job._fields if key in result))
 
 
 def methods() -> list[str]:
@@ -36,15 +53,29 @@ def methods() -> list[str]:
     return sorted(path.stem for path in (config_dir() / "method").glob("*.yaml"))
 
 
-def run(job: Job, overrides: Sequence[str]) -> Result:
+def run(job: Job, overrides: Sequence[str], tested: int | None = None) -> Result:
     """Train a method as a user's command does, and keep what the table needs.
 
     The cost is in epochs of cross-entropy, by the images that the networks saw, in training and
     between epochs: a forward counts 1, a backward 2; tests are left out.
+
+    Args:
+        job: what to train.
+        overrides: for every method alike.
+        tested: how many images of the test set, the first ones; None: all.
     """
     own = (f"noise={job.noise}", f"method={job.method}", f"seed={job.seed}", "logger=none")
+    cfg = configuration(*overrides, *own)
+    if tested is not None:
+        whole = OmegaConf.to_container(cfg.dataset.source, resolve=True)
+        with open_dict(cfg):
+            cfg.dataset.source = {
+                "_target_": "benchmarks.parts.Part",
+                "source": whole,
+                "test": tested,
+            }
     counter = CountPasses(epoch=None)
-    with run_of(configuration(*overrides, *own), [counter]) as training:
+    with run_of(cfg, [counter], typed_keys(overrides)) as training:
         training.fit()
         summary = read_summary(training.folder)
         samples = pq.read_table(training.folder / "samples.parquet")
@@ -52,6 +83,8 @@ def run(job: Job, overrides: Sequence[str]) -> Result:
     return {
         **job._asdict(),
         "overrides": list(overrides),
+        "tested": tested,
+        "epochs": summary["epochs"],
         "cost": seen / (3 * summary["samples"]),
         "detection": summary["detection"],
         **numbers(summary),
@@ -60,10 +93,27 @@ def run(job: Job, overrides: Sequence[str]) -> Result:
     }
 
 
+def length_of(job: Job, epochs: int, found: Sequence[Result]) -> str:
+    """An override: `epochs`, or as many as cost what so many of the reference's do.
+
+    Raises:
+        InputError: what the method and the reference cost is not among the results.
+    """
+    if job.budget == COST:
+        costs: dict[Job, float] = {job_of(result): result["cost"] for result in found}
+        own, reference = (
+            job._replace(method=name, budget=EPOCHS) for name in (job.method, REFERENCE)
+        )
+        if not {own, reference} <= costs.keys():
+            raise InputError(f"{REFERENCE}, and it, must have been trained for the same epochs")
+        epochs = max(round(epochs * costs[reference] / costs[own]), 1)
+    return f"dataset.recipe.max_epochs={epochs}"
+
+
 # -- the table ------------------------------------------------------------------------------------
 
 HEAD = (
-    *("method", "seeds", "mean of last 10", "±", "best", "last", "ensemble", "lost"),
+    *("method", "epochs", "seeds", "mean of last 10", "±", "best", "last", "ensemble", "lost"),
     *("F1 of p_y", "AUROC of p_y", "own score", "its AUROC", "F1 of mislabelled"),
     *("cost", "seconds"),
 )
@@ -87,6 +137,7 @@ def cells(method: str, group: Sequence[Result]) -> list[str]:
     order = found[0]["order"]
     return [
         f"`{method}`",
+        str(group[0].get("epochs", "–")),
         ", ".join(str(result["seed"]) for result in group),
         percent(last_ten),
         "–" if len(group) == 1 else f"{100 * stdev(last_ten):.1f}",
@@ -109,16 +160,32 @@ def percent(values: Sequence[float]) -> str:
 
 
 def table(found: Sequence[Result]) -> str:
-    """Markdown: a part for each noise, the best first."""
+    """Markdown: a part for each noise and budget, the best first."""
+    parts: dict[tuple[str, str], dict[str, list[Result]]] = {}
+    for result in found:
+        job = job_of(result)
+        parts.setdefault((job.noise, job.budget), {}).setdefault(job.method, []).append(result)
+        if (job.method, job.budget) == (REFERENCE, EPOCHS):  # it costs what it costs
+            parts.setdefault((job.noise, COST), {}).setdefault(job.method, []).append(result)
     lines = []
-    for noise in dict.fromkeys(result["noise"] for result in found):
-        groups: dict[str, list[Result]] = {}
-        for result in found:
-            if result["noise"] == noise:
-                groups.setdefault(result["method"], []).append(result)
-        rows = sorted((cells(*each) for each in groups.items()), key=lambda row: -float(row[2]))
-        lines += [f"**{noise}**", "", markdown(HEAD, rows), ""]
+    for (noise, budget), groups in parts.items():
+        rows = sorted((cells(*each) for each in groups.items()), key=lambda row: -float(row[3]))
+        lines += [f"**{noise}**{BUDGETS[budget]}", "", markdown(HEAD, rows), ""]
     return "\n".join([*lines, ABOUT, "", *([source(found[-1])] if found else []), ""])
+
+
+BUDGETS = {OWN: "", EPOCHS: ", the same epochs", COST: f", the cost of `{REFERENCE}`"}
+
+
+def jobs(args: argparse.Namespace) -> Iterator[Job]:
+    """What is to be run, in its order."""
+    chosen = [name for name in args.methods.split(",") if name] or methods()
+    budgets = (OWN,) if args.epochs is None else (EPOCHS, COST)
+    seeds = map(int, args.seeds.split(","))
+    for seed, noise, budget in product(seeds, args.noises.split(","), budgets):
+        for method in chosen:
+            if (method, budget) != (REFERENCE, COST):  # which is what its own epochs cost
+                yield Job(noise, method, seed, budget)
 
 
 def main() -> None:
@@ -128,16 +195,20 @@ def main() -> None:
     parser.add_argument("--noises", default="sym50,asym40")
     parser.add_argument("--methods", default="", help="in place of all")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--epochs", type=int, help="of every method; then at the same cost")
+    parser.add_argument("--tested", type=int, help="images of the test set, the first ones")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_args()
     stored = args.out.with_suffix(".jsonl")
-    chosen = [name for name in args.methods.split(",") if name] or methods()
-    for seed in map(int, args.seeds.split(",")):
-        for noise in args.noises.split(","):
-            for job in (Job(noise, method, seed) for method in chosen):
-                done = {Job(*(r[key] for key in Job._fields)) for r in results(stored)}
-                if job not in done:
-                    keep(stored, run(job, args.overrides))
+    for job in jobs(args):
+        found = results(stored)
+        if job in map(job_of, found):
+            continue
+        try:
+            length = [] if args.epochs is None else [length_of(job, args.epochs, found)]
+            keep(stored, run(job, [*args.overrides, *length], args.tested))
+        except InputError as error:  # a method that cannot do with this leaves the others theirs
+            print(f"{job}: {error}", file=sys.stderr)
     text = table(results(stored))
     args.out.with_suffix(".md").write_text(text, encoding="utf-8")
     print(text)

@@ -3,7 +3,7 @@
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +17,11 @@ from pmnar.data import NoisyDataModule
 from pmnar.methods import NoisyLabelMethod
 from pmnar.runtime.quiet import quieten
 from pmnar.tasks.build import build_method
+from pmnar.tasks.choose import chooses
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.compute import SetUpProcess, set_up_process
 from pmnar.tasks.ending import Ending
-from pmnar.tasks.train import check, load_data, run_callbacks
+from pmnar.tasks.train import check, load_and_choose, load_data, run_callbacks
 from pmnar.tasks.trainer import build_trainer
 
 QUIET = ("figures=false", "trainer.enable_progress_bar=false")
@@ -93,10 +94,17 @@ def inside(cfg: DictConfig, measure: Callable[[L.Trainer, NoisyLabelMethod], Any
 
 
 @contextmanager
-def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Run]:
+def run_of(
+    cfg: DictConfig, callbacks: Sequence[L.Callback] = (), typed: Collection[str] = ()
+) -> Iterator[Run]:
     """The objects that `pmnar.tasks.train.train` makes, and these callbacks before all of its own.
 
     The run folder is a temporary one, with everything that a run writes to it.
+
+    Args:
+        cfg: the configuration; `recipe` and `minutes` choose in it.
+        callbacks: first in their order.
+        typed: keys that they leave as they are.
     """
     quieten()
     for text in ("may be starving", "is not below trainer.max_epochs"):  # as it is meant here
@@ -104,7 +112,7 @@ def run_of(cfg: DictConfig, callbacks: Sequence[L.Callback] = ()) -> Iterator[Ru
     compute = check(cfg)
     threads = torch.get_num_threads()
     set_up_process(compute.threads)
-    data = load_data(cfg)
+    data = load_and_choose(cfg, compute, typed)[0] if chooses(cfg) else load_data(cfg)
     method = build_method(cfg, data, compute)
     method.identity = {"config": OmegaConf.to_container(cfg, resolve=True)}
     with tempfile.TemporaryDirectory() as name:
