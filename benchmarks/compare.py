@@ -1,4 +1,4 @@
-"""All methods on the same labels, each by its own recipe: one command, one table.
+r"""All methods on the same labels, each by its own recipe: one command, one table.
 
     OMP_NUM_THREADS=1 python -m benchmarks.compare --out benchmarks/results/digits
     python -m benchmarks.compare --out NAME --noises sym50 --methods ce,pmnar,elr --epochs 40 \
