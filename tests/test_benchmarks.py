@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from benchmarks import clock, compare, epoch, gpu, gpu_parts, measure, overhead, views
+from benchmarks.compare_table import COST, EPOCHS, Job
 from benchmarks.counts import Passes
 from benchmarks.growth import NAMES, line_of
 from benchmarks.measure import Seconds, interleaved, publish
@@ -208,13 +209,13 @@ def test_a_method_s_passes_are_counted_in_the_epochs_that_are_timed() -> None:
 
 
 def test_epochs_that_cost_what_the_reference_s_do() -> None:
-    job = compare.Job("sym50", "ce", 1, compare.COST)
+    job = Job("sym50", "ce", 1, COST)
     results = [
-        job._replace(method=name, budget=compare.EPOCHS)._asdict() | {"cost": cost}
+        job._replace(method=name, budget=EPOCHS)._asdict() | {"cost": cost}
         for name, cost in (("ce", 40), ("pmnar", 187))
     ]
     assert compare.length_of(job, 40, results) == "dataset.recipe.max_epochs=187"
-    alike = job._replace(budget=compare.EPOCHS)
+    alike = job._replace(budget=EPOCHS)
     assert compare.length_of(alike, 40, results) == "dataset.recipe.max_epochs=40"
     with pytest.raises(InputError, match="pmnar"):
         compare.length_of(job, 40, results[:1])
