@@ -128,7 +128,7 @@ def beside(table: Table, runs: Runs) -> str:
             *measured_cells(runs[row.method]),
         ]
         for row in table.rows
-        if row.method in runs
+        if row.method is not None and row.method in runs
     ]
     return markdown(["method", *both, "lost", "seeds"], rows)
 
