@@ -68,17 +68,22 @@ class Table:
     note: str = ""
     misfits: tuple[tuple[str, Decimal, str], ...] = ()
 
-    def cell(self, row: Row, **wanted: str) -> Cell | None:
-        """Of the one column with these `dataset`, `noise`…; None: there is no such column.
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Data set and noise of the columns, each pair once."""
+        return list(dict.fromkeys((column.dataset, column.noise) for column in self.columns))
+
+    def cell(self, row: Row, **wanted: str) -> Cell:
+        """Of the one column with these `dataset`, `noise`, `measure`, `convention`.
 
         Raises:
-            ValueError: several columns are so.
+            KeyError: there is none, or there are several.
         """
         fits = [wanted.items() <= column._asdict().items() for column in self.columns]
         found = [cell for fit, cell in zip(fits, row.cells, strict=True) if fit]
-        if len(found) > 1:
-            raise ValueError(f"{self.title}: {wanted} are {len(found)} columns")
-        return found[0] if found else None
+        if len(found) != 1:
+            raise KeyError(f"{self.title}: {wanted} are {len(found)} columns")
+        return found[0]
 
 
 def tables(path: Path = FILE) -> dict[str, Table]:
