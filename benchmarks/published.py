@@ -1,11 +1,11 @@
-r"""docs/published.md: its tables, from the published figures and from what was measured here.
+r"""docs/published.md and methods.md: their tables, from published figures and from measured ones.
 
     python -m benchmarks.published
 
 What stands between `<!-- NAME -->` and `<!-- end -->` is replaced: the table of that name in
 `src/pmnar/published.yaml`, or its `NAME misfits`; of the digits, `beside` (published figures beside
-measured ones) and `robust` (the methods that do best where two kinds of noise are both possible).
-The last two stay as they are while benchmarks/results has no digits.jsonl.
+measured ones), `robust` (the methods that do best where two kinds of noise are both possible) and
+`digits` (all methods). The last three stay as they are while there is no digits.jsonl.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.compare_table import OWN, job_of, percent
+from benchmarks.compare_table import OWN, brief, job_of, percent
 from benchmarks.measure import RESULTS, ROOT, Result, markdown, results
 from pmnar.files import write_text
 from pmnar.published import Row, Table, tables
 
-PAGE = ROOT / "docs" / "published.md"
+PAGE, METHODS = ROOT / "docs" / "published.md", ROOT / "docs" / "methods.md"
 DIGITS = ROOT / RESULTS / "digits.jsonl"
 NOISES = ("sym50", "asym40")
 """What both Table 1 and the table of the digits have."""
@@ -50,6 +50,8 @@ def renewed(page: str, measured: Sequence[Result] = ()) -> str:
             text = beside(published["table1"], runs) if runs else text
         elif name == "robust":
             text = robust(runs) if runs else text
+        elif name == "digits":
+            text = brief(measured) if measured else text
         elif name.endswith(" misfits"):
             text = misfits(published[name.removesuffix(" misfits")])
         else:
@@ -164,12 +166,13 @@ def last_ten(result: Result) -> float:
     return found
 
 
-def main(page: Path = PAGE) -> None:
-    """Write the page."""
+def main(pages: Sequence[Path] = (PAGE, METHODS)) -> None:
+    """Write the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--digits", type=Path, default=DIGITS, help="results of benchmarks.compare")
-    digits = parser.parse_args().digits
-    write_text(page, renewed(page.read_text(encoding="utf-8"), results(digits)))
+    measured = results(parser.parse_args().digits)
+    for page in pages:
+        write_text(page, renewed(page.read_text(encoding="utf-8"), measured))
 
 
 if __name__ == "__main__":

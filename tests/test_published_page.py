@@ -1,14 +1,16 @@
 """docs/published.md says what the published figures and the results say now."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import every
 import pytest
 
 from benchmarks import published
 from benchmarks.measure import results
-from benchmarks.published import DIGITS, NOISES, PAGE, SHOWN, by_method, renewed
+from benchmarks.published import DIGITS, METHODS, NOISES, PAGE, SHOWN, by_method, renewed
 from pmnar.published import tables
 
 PAGE_TEXT = PAGE.read_text(encoding="utf-8")
@@ -28,9 +30,18 @@ def runs() -> Iterator[dict[str, Any]]:
                 yield run(method, noise, seed, 0.9 - number / 100 - seed / 1000)
 
 
-def test_the_page_is_current() -> None:
-    again = renewed(PAGE_TEXT, results(DIGITS))
-    assert again == PAGE_TEXT, "python -m benchmarks.published"
+@pytest.mark.parametrize("page", [PAGE, METHODS])
+def test_a_page_is_current(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert renewed(text, results(DIGITS)) == text, "python -m benchmarks.published"
+
+
+def test_every_method_was_measured_and_has_a_row_on_its_page() -> None:
+    text = METHODS.read_text(encoding="utf-8")
+    about, _, measured = text.partition("## Measured on the digits")
+    for name in every.METHODS:
+        assert f"`{name}`" in about, name
+        assert f"| `{name}` |" in measured, name
 
 
 def test_the_page_has_the_tables_that_it_speaks_of() -> None:
