@@ -69,7 +69,7 @@ def test_resumed_run_is_the_uninterrupted_one(
     whole = run(*start)
     stopped = run(*start, "trainer.max_epochs=2")
     again = resume(stopped, ["trainer.max_epochs=3"])
-    train(again.cfg, again.folder, again.checkpoint)
+    train(again.config, again.folder, again.checkpoint)
     assert unequal(whole, stopped) == []
     found = evaluate(composed(f"run={whole}", name="evaluate"))
     summary = read_summary(whole)

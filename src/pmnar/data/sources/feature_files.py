@@ -184,7 +184,7 @@ def _open_npy(path: Path) -> FeatureFile:
 class MemberMatrix:
     """A member of an archive, which is unpacked as it is read."""
 
-    mapped = None
+    mapped: Array | None = None
 
     def __init__(self, path: Path, member: str) -> None:
         self.path, self.member = path, member
@@ -232,7 +232,7 @@ def _open_npz(path: Path) -> FeatureFile:
 class ColumnMatrix:
     """A column of lists, all of one length."""
 
-    mapped = None
+    mapped: Array | None = None
 
     def __init__(self, path: Path, name: str) -> None:
         import pyarrow.types as pt
