@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from pmnar.data.sources.digits import read_digits
 
@@ -40,3 +41,14 @@ def write(folder: Path, ending: str, name: str = "digits", **arrays: Any) -> Pat
     else:
         pq.write_table(pa.table({key: list(array) for key, array in arrays.items()}), path)
     return path
+
+
+def is_mapped_from(tensor: torch.Tensor, path: Path) -> bool:
+    """Whether a tensor's memory is a mapping of a file."""
+    address = tensor.data_ptr()
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, name = line.split(maxsplit=5)
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= address < last:
+            return name == str(path)
+    return False

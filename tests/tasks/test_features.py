@@ -2,17 +2,20 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from every import METHODS, warm_up
-from feature_files import ENDINGS, digits_as_features, write
+from feature_files import ENDINGS, digits_as_features, is_mapped_from, write
 from omegaconf import DictConfig
 from outcomes import unequal
 
+from pmnar.names import TRAIN
 from pmnar.noise import NoisyLabels
 from pmnar.tasks.build import build_datamodule
 from pmnar.tasks.evaluate import evaluate
@@ -104,6 +107,23 @@ def test_noise_is_put_on_the_true_labels(composed: Composed, tmp_path: Path) -> 
     assert data.labels.true is not None
     assert np.array_equal(data.labels.true, arrays["true_labels"][rows])
     assert data.labels.actual_rate == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
+def test_a_file_is_mapped_and_not_copied(composed: Composed, tmp_path: Path) -> None:
+    """Not by the data module either, which holds images where they are on a CPU."""
+    arrays = digits_as_features() | {"split": np.where(np.arange(300) < 240, "train", "test")}
+    path = write(tmp_path, "npy", **arrays)
+    data = build_datamodule(composed(*SHORT, source(path), "data.resident=device"))
+    data.prepare_data()
+    data.setup()
+    held = data.images.hold(TRAIN, torch.device("cpu")).images
+    assert is_mapped_from(held, path)
+    [batch] = data.ordered_batches(torch.device("cpu"))
+    rows = arrays["features"][:240].astype(np.float64)
+    deviation = np.where(rows.std(0) == 0, np.inf, rows.std(0))
+    expected = (rows - rows.mean(0)) / deviation
+    assert np.allclose(batch.views[0].flatten(1).numpy(), expected, atol=1e-5)
 
 
 def test_a_list_has_a_label_for_each_row_of_the_file(composed: Composed, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Features from files: the same from every format, mapped, and refused in a line."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from feature_files import ENDINGS, digits_as_features, write
+from feature_files import ENDINGS, digits_as_features, is_mapped_from, write
 
 from pmnar.data import ImageData
 from pmnar.data.sources import Features, feature_matrices, feature_rows
@@ -80,6 +81,7 @@ def test_compressed_and_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert torch.equal(load(path).train.images, whole.train.images)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc tells what is mapped")
 def test_float32_is_mapped_where_it_is(tmp_path: Path) -> None:
     """Where each split is one stretch of the file; else from the cache, once written."""
     arrays = digits_as_features()
@@ -98,17 +100,6 @@ def test_float32_is_mapped_where_it_is(tmp_path: Path) -> None:
     os.utime(tmp_path / "digits.npz", ns=(1, 1))
     load(tmp_path / "digits.npz")
     assert not kept.exists()
-
-
-def is_mapped_from(tensor: torch.Tensor, path: Path) -> bool:
-    """Whether a tensor's memory is a mapping of a file."""
-    address = tensor.data_ptr()
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        span, *_, name = line.split(maxsplit=5)
-        first, last = (int(end, 16) for end in span.split("-"))
-        if first <= address < last:
-            return name == str(path)
-    return False
 
 
 def test_without_a_cache_features_are_in_memory(
