@@ -60,7 +60,7 @@ def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
                 logits = network(to_float(images))
         except Exception as error:  # anybody's network: there is no knowing which
             reason, shape = first_line(error).rstrip("."), list(images.shape[1:])
-            if images.is_floating_point():
+            if images.is_floating_point() and shape[1:] == [1, 1]:
                 raise InputError(
                     f"network: it cannot take {shape[0]} features, as network=linear and "
                     f"network=mlp do: {reason}"

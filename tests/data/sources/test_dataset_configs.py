@@ -17,8 +17,8 @@ def read(name: str) -> dict[str, Any]:
     In that list `${of_paper:…,choice}` is the choice: what Hydra takes unless a paper says more.
     """
     own: Any = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
-    defaults = OmegaConf.to_container(own.pop("defaults"))
-    base = OmegaConf.load(CONF / "dataset" / "_base.yaml") if "_base" in defaults else {}
+    defaults: Any = OmegaConf.to_container(own.pop("defaults"))
+    base: Any = OmegaConf.load(CONF / "dataset" / "_base.yaml") if "_base" in defaults else {}
     dataset = OmegaConf.merge(base, own)
     root = OmegaConf.create({"data_dir": "some/folder", "dataset": dataset})
     if OmegaConf.is_missing(root.dataset.source, "data_dir"):

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pmnar.data.residence import BLOCK
 from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
-from pmnar.data.sources.feature_files import KEY, FeatureFile
+from pmnar.data.sources.feature_files import FeatureFile
+from pmnar.data.sources.feature_matrices import KEY
 from pmnar.errors import InputError
 
 FORMAT_VERSION = 1

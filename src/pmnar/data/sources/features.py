@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from pmnar.data.arrays import ImageData, Split
-from pmnar.data.sources.feature_files import KEY, Array, FeatureFile, open_features
+from pmnar.data.sources.feature_files import FeatureFile, open_features
+from pmnar.data.sources.feature_matrices import KEY, Array
 from pmnar.data.sources.feature_rows import Places, SplitRows
 from pmnar.data.sources.layout import SPLITS, split_of
 from pmnar.data.sources.splitting import check_split, stratified_split
