@@ -129,13 +129,17 @@ class BareLoop:
         self.optimizer.step()
 
     def views_of(self, index: Tensor, share: Share) -> list[Tensor]:
-        """The weak and the strong view, normalised."""
-        padded = self.images.gather(index)
+        """The weak and the strong view, normalised: images after them, features before."""
+        padded, normalize = self.images.gather(index), self.data.views.normalize
+        of_features = padded.is_floating_point()
+        if of_features:
+            padded = normalize(padded)
         channels, height, width = self.images.images.shape[1:]
         found = []
         for name, view in zip(VIEWS, self.views, strict=True):
             draws = view.draw(share.size, (channels, height, width), share.generator(name))
-            found.append(self.data.views.normalize(view.apply_padded(padded, draws)))
+            changed = view.apply_padded(padded, draws)
+            found.append(changed if of_features else normalize(changed))
         return found
 
     @torch.no_grad()

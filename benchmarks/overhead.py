@@ -1,17 +1,20 @@
 """What an epoch costs through Lightning, with all that a run writes, over the bare mathematics.
 
     python -m benchmarks.overhead [--quick] [--parts digits,resnet] [--rounds 5] [--samples 512]
+    python -m benchmarks.overhead --parts features [--rows 1000000] [--out folder]
 
 An epoch is counted from its beginning to the next one's: training, the test, the ordered pass that
 gives the next epoch's weights; through Lightning also metrics.csv, the logger, noise detection and
 the checkpoint, each written and synced to disk. The bare loop (`benchmarks/bare.py`) writes
 nothing, and ends with the same networks to the bit, which is checked. The contestants take turns.
-At most 1.15 is asked for of the default run on digits, 1.02 of PreAct ResNet-18.
+At most 1.15 is asked for of the default run on digits and of linear classifiers on mapped features,
+1.02 of PreAct ResNet-18. The features, 3 GB, are made in the system's folder of temporary files.
 """
 
 import argparse
 import os
 import statistics
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -34,9 +37,10 @@ from benchmarks.measure import (
     publish,
 )
 from benchmarks.runs import RESNET, Clock, Run, configuration, run_of
+from benchmarks.synthetic import write_features
 from pmnar.tasks.devices import parse_compute
 
-BARS = {"digits": 1.15, "resnet": 1.02}
+BARS = {"digits": 1.15, "resnet": 1.02, "features": 1.15}
 BARE = "bare"
 CPU = "trainer.accelerator=cpu"
 
@@ -52,6 +56,15 @@ def resnet(samples: int, batch: int, width: int = 64) -> DictConfig:
         *(*RESNET, CPU, "method.warmup_epochs=0"),
         *(f"data.batch_size={batch}", f"network.width={width}"),
         images={"samples": samples, "test": min(samples, 64)},
+    )
+
+
+def features(folder: Path, rows: int, batch: int, width: int = 768) -> DictConfig:
+    """PMNAR's linear classifiers on so many features of a width, in a new file of the folder."""
+    path = write_features(folder, rows, width)
+    return configuration(
+        *("dataset=features", f"dataset.source.path={path}", "method=pmnar", "recipe=paper"),
+        *(CPU, "compute.threads=1", "method.warmup_epochs=0", f"data.batch_size={batch}"),
     )
 
 
@@ -221,19 +234,26 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, default=5, help="of digits, a turn")
     parser.add_argument("--samples", type=int, default=512, help="of PreAct ResNet-18")
     parser.add_argument("--batch-size", type=int, default=64, help="of PreAct ResNet-18")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of features")
+    parser.add_argument("--rows-a-batch", type=int, default=1024, help="of features")
     parser.add_argument(
         "--quick", action="store_true", help="narrow network, one round, no warm-up"
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
     args = parser.parse_args(words)
-    runs = {
-        "digits": (digits(), args.epochs),
-        "resnet": (resnet(args.samples, args.batch_size), 2),
-    }
-    if args.quick:
-        runs = {"digits": (digits(), 1), "resnet": (resnet(16, 8, width=8), 1)}
     how = {"rounds": 1, "warm_up": 0} if args.quick else {"rounds": args.rounds}
-    found = [compare(name, *runs[name], **how) for name in args.parts.split(",")]
+    parts = args.parts.split(",")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {
+            "digits": (digits(), args.epochs),
+            "resnet": (resnet(args.samples, args.batch_size), 2),
+        }
+        if args.quick:
+            runs = {"digits": (digits(), 1), "resnet": (resnet(16, 8, width=8), 1)}
+        if "features" in parts:
+            rows, batch = (400, 32) if args.quick else (args.rows, args.rows_a_batch)
+            runs["features"] = features(Path(folder), rows, batch), 1 if args.quick else 2
+        found = [compare(name, *runs[name], **how) for name in parts]
     publish("overhead", how | {"runs": found}, table(found), args.out, words)
 
 

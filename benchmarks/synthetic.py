@@ -4,7 +4,9 @@ What is timed must not depend on which data sets a machine has.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -42,6 +44,28 @@ class Images:
         shape = (size, *self.shape)
         images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
         return Split(images, torch.arange(size) % self.classes)
+
+
+BLOCK = 10_000
+"""Rows of features that are made at a time."""
+
+
+def write_features(folder: Path, rows: int, width: int, classes: int = 10) -> Path:
+    """A `.npy` of random features float32 `[rows, width]`, with labels and a split beside it.
+
+    The last hundredth is the test split, so that both are mapped where they are.
+    """
+    path, test = folder / "features.npy", max(rows // 100, 2)
+    made = np.lib.format.open_memmap(path, "w+", np.float32, (rows, width))
+    generator = np.random.default_rng(0)
+    for start in range(0, rows, BLOCK):
+        block = made[start : start + BLOCK]
+        block[:] = generator.standard_normal(block.shape, np.float32)
+    made.flush()
+    np.save(folder / "features.labels.npy", np.arange(rows) % classes)
+    split = np.where(np.arange(rows) < rows - test, "train", "test")
+    np.save(folder / "features.split.npy", split)
+    return path
 
 
 class Tiny(nn.Module):

@@ -26,6 +26,7 @@ NEEDED = {
     "matrix": ["noise.path=matrix.npy"],
     "file": ["noise.path=labels.npz"],
     "image_folder": ["dataset.source.data_dir=images"],
+    "features": ["dataset.source.path=features.npz"],
 }
 
 

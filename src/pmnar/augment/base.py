@@ -20,7 +20,10 @@ class Augmentation(Protocol):
         """Parameters for `size` images of `shape` (C, H, W): CPU tensors of length `size`."""
 
     def apply(self, images: Tensor, draws: Draws) -> Tensor:
-        """The changed images, uint8 `[B, C, H, W]` on the device of `images`, no host sync."""
+        """The changed images, uint8 `[B, C, H, W]` on the device of `images`, no host sync.
+
+        Or standardised features, float32 `[B, D, 1, 1]`.
+        """
 
 
 class PaddedAugmentation(Augmentation, Protocol):

@@ -1,4 +1,4 @@
-"""From uint8 images to the network's input."""
+"""From uint8 images, or from features, to the network's input."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,23 @@ from torch import Tensor
 from pmnar.errors import InputError
 
 
+def to_float(images: Tensor) -> Tensor:
+    """A float32 copy: uint8 images on the scale [0, 1], features as they are."""
+    if images.is_floating_point():
+        return images.to(torch.float32, copy=True)
+    return images.to(torch.float32).div_(255)
+
+
 class Normalize:
     """Maps uint8 images to `(x / 255 - mean) / std` in float32, channel by channel.
 
+    Features are not divided by 255.
+
     Args:
-        mean: each channel's mean on the scale [0, 1].
-        std: each channel's standard deviation on the same scale, positive.
+        mean: each channel's mean on the scale [0, 1]; each feature's on its own; one value of
+            features is that of all.
+        std: each one's standard deviation on the same scale, positive; infinite for a feature
+            that is constant, which becomes 0.
 
     Raises:
         InputError: the lengths of `mean` and `std` differ or (in the call) are not the number of
@@ -32,14 +43,14 @@ class Normalize:
         self._on_device: dict[torch.device, Tensor] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Float32 `[B, C, H, W]` on the device of `images`, uint8 `[B, C, H, W]`."""
-        channels = images.shape[1]
-        if self._constants.shape[1] != channels:
+        """Float32 `[B, C, H, W]` on the device of `images`, uint8 or float32 `[B, C, H, W]`."""
+        channels, known = images.shape[1], self._constants.shape[1]
+        if known != channels and not (known == 1 and images.is_floating_point()):
             raise InputError(
                 f"dataset.mean must have {channels} values for images of {channels} channels, "
-                f"got {self._constants.shape[1]}"
+                f"got {known}"
             )
         if images.device not in self._on_device:
             self._on_device[images.device] = self._constants.to(images.device)
         mean, std = self._on_device[images.device]
-        return images.to(torch.float32).div_(255).sub_(mean).div_(std)
+        return to_float(images).sub_(mean).div_(std)

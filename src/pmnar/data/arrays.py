@@ -13,10 +13,10 @@ from pmnar.noise.fingerprint import Fingerprint
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels of one split.
+    """Images, or features of such, and labels of one split.
 
     Attributes:
-        images: uint8 `[N, C, H, W]`, C is 1 or 3.
+        images: uint8 `[N, C, H, W]`, C is 1 or 3; or features, float32 `[N, D, 1, 1]`.
         labels: int64 `[N]`, in `[0, K)`.
         paths: the file of each image, relative to the data set's folder, where there is one.
     """
@@ -27,9 +27,14 @@ class Split:
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
-            raise InputError(f"{len(self.images)} images, but {len(self.labels)} labels")
+            raise InputError(f"{len(self.images)} {self.noun}, but {len(self.labels)} labels")
         if self.paths is not None and len(self.paths) != len(self.labels):
             raise InputError(f"{len(self.paths)} paths, but {len(self.labels)} labels")
+
+    @property
+    def noun(self) -> str:
+        """What to call them: `images`, or `samples`, where there are features."""
+        return "samples" if self.images.is_floating_point() else "images"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,6 +59,10 @@ class ImageData:
         labels_are_true: False where the training labels come from an untrusted source (a folder
             of badly labelled images, a web crawl): they are then given labels, and no true
             label is known.
+        given: the training labels as they come, int64 `[N]`, where the source has them beside
+            true ones, which then are those of `train`.
+        rows: the place of each training sample in the source's own order, int64 `[N]`, ascending;
+            None: 0 to N − 1.
     """
 
     name: str
@@ -61,6 +70,8 @@ class ImageData:
     train: Split
     test: dict[str, Split] = field(default_factory=dict)
     labels_are_true: bool = True
+    given: Tensor | None = None
+    rows: Tensor | None = None
 
     @property
     def num_classes(self) -> int:

@@ -34,18 +34,19 @@ def warn_of_copies(data: NoisyDataModule) -> None:
     train, samples = data.splits["train"], data.labels.fingerprint
     assert samples is not None  # there are images
     tests = {name: data.splits[name] for name in data.test_names if name != HELD_OUT}
+    kind = train.noun
     for name, shared in find_shared(train, samples, tests).items():
         split = data.splits[name]
         named = [f"{_name(split, s.test)} is {_name(train, s.train)}" for s in shared[:SHOWN]]
         warnings.warn(
-            f"{len(shared):,} of {len(split):,} images in {name} are in the training set, too "
+            f"{len(shared):,} of {len(split):,} {kind} in {name} are in the training set, too "
             f"({_first(named, len(shared))}): accuracy on them says little",
             stacklevel=2,
         )
     if twice := find_contradictions(train.images, samples):
         names = [f"{_name(train, at)} is {_name(train, other)}" for at, other in twice[:SHOWN]]
         warnings.warn(
-            f"{len(twice):,} of {len(train):,} training images are copies of one in another class "
+            f"{len(twice):,} of {len(train):,} training {kind} are copies of one in another class "
             f"({_first(names, len(twice))}): one label of each pair is wrong",
             stacklevel=2,
         )

@@ -9,7 +9,7 @@ from filelock import FileLock
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from pmnar.augment import Augmentation
+from pmnar.augment import Augmentation, Normalize
 from pmnar.checks import check_counts
 from pmnar.data.arrays import ImageData, Source, Split
 from pmnar.data.batches import (
@@ -23,6 +23,7 @@ from pmnar.data.batches import (
 )
 from pmnar.data.images import Images
 from pmnar.data.residence import check_resident
+from pmnar.data.statistics import feature_statistics
 from pmnar.data.subsets import choose_clean, choose_held_out, choose_subset, held_out_size, take
 from pmnar.data.views import Views
 from pmnar.errors import InputError
@@ -47,7 +48,8 @@ class NoisyDataModule(L.LightningDataModule):
         seed: seeds the order of training and all draws of the views.
         batch_size: samples in a training batch, over all devices together.
         views: the augmentations by name.
-        mean, std: per-channel statistics of images scaled to [0, 1].
+        mean, std: per-channel statistics of images scaled to [0, 1]; None, for features: those of
+            each over what is trained on.
         eval_batch_size: samples in a batch where no gradient is needed.
         train_subset: train on this many images, a random choice fixed by `subset_seed`.
         noisy_validation: share in [0, 1) of the training set that is held out once the noise is on
@@ -71,8 +73,8 @@ class NoisyDataModule(L.LightningDataModule):
         noise: Noise,
         *,
         views: Mapping[str, Augmentation],
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
         batch_size: int,
         seed: int = 0,
         noise_seed: int = 0,
@@ -92,7 +94,8 @@ class NoisyDataModule(L.LightningDataModule):
             raise InputError(f"data.num_workers must be auto or at least 0, got {num_workers}")
         check_counts(1, False, "data", eval_batch_size=eval_batch_size)
         self.source, self.noise, self.noise_seed, self.seed = source, noise, noise_seed, seed
-        self.views = Views(views, mean, std)
+        self.augmentations = dict(views)
+        self.normalize = None if mean is None or std is None else Normalize(mean, std)
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_subset, self.subset_seed = train_subset, subset_seed
         self.noisy_validation, self.held_out_seed = noisy_validation, noisy_validation_seed
@@ -127,6 +130,13 @@ class NoisyDataModule(L.LightningDataModule):
             self.splits, self.resident, self.num_workers, self._border, self._device_and_sharers
         )
         self.test_names = tuple(name for name in self.splits if name not in (TRAIN, CLEAN))
+        self.views = Views(self.augmentations, self.normalize or self._standardising())
+
+    def _standardising(self) -> Normalize:
+        images = self.splits[TRAIN].images
+        if not images.is_floating_point():
+            raise InputError("dataset.mean and dataset.std must be given for images, got null")
+        return Normalize(*feature_statistics(images))
 
     def check_views(self) -> None:
         """Draw the views of two images, for nothing.
@@ -157,10 +167,11 @@ class NoisyDataModule(L.LightningDataModule):
             labels=train.labels.numpy(),
             num_classes=data.num_classes,
             dataset=data.name,
-            index=index.numpy(),
+            index=(index if data.rows is None else data.rows[index]).numpy(),
             images=train.images.numpy(),
             class_names=tuple(data.class_names),
             paths=None if train.paths is None else tuple(train.paths),
+            given=None if data.given is None else data.given[index].numpy(),
         )
         return inject(self.noise, clean, self.noise_seed, truth_known=data.labels_are_true)
 

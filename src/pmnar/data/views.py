@@ -1,4 +1,8 @@
-"""Views of gathered images: drawn for the whole global batch, applied to a rank's part of it."""
+"""Views of gathered images: drawn for the whole global batch, applied to a rank's part of it.
+
+Views of images are normalised, views are of normalised features: noise and what stands for a
+missing value then mean the same for every feature.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
@@ -14,17 +18,15 @@ PLAIN = "plain"
 
 
 class Views:
-    """The augmentations by name, and the normalisation that follows each.
+    """The augmentations by name, and the normalisation that goes with each.
 
     Args:
         views: augmentations by name; `plain` is always there.
-        mean, std: per-channel statistics of images scaled to [0, 1].
+        normalize: of images after each, of features before.
     """
 
-    def __init__(
-        self, views: Mapping[str, Augmentation], mean: Sequence[float], std: Sequence[float]
-    ) -> None:
-        self.by_name, self.normalize = dict(views), Normalize(mean, std)
+    def __init__(self, views: Mapping[str, Augmentation], normalize: Normalize) -> None:
+        self.by_name, self.normalize = dict(views), normalize
 
     def border(self, names: Iterable[str]) -> int:
         """Pixels of zeros that all of these views can be cut from."""
@@ -41,15 +43,18 @@ class Views:
 
         Args:
             names: a name that repeats is drawn anew.
-            images: uint8 `[B, C, H + 2·border, W + 2·border]`.
+            images: uint8 `[B, C, H + 2·border, W + 2·border]`; or features, float32
+                `[B, D, 1, 1]`, without a border.
             border: pixels of zeros around them.
             share: the part.
         """
+        if images.is_floating_point():
+            images = self.normalize(images)
         found = []
         for position, name in enumerate(names):
             repeat = names[:position].count(name)
             if name == PLAIN:
-                found.append(self.plain(images, border))
+                found.append(self._normalized(trimmed(images, border)))
             else:
                 purpose = f"{name} {repeat}" if repeat else name
                 found.append(self._drawn(self.by_name[name], purpose, images, border, share))
@@ -67,7 +72,11 @@ class Views:
             changed = view.apply_padded(trimmed(images, border - padding), mine)
         else:
             changed = view.apply(trimmed(images, border), mine)
-        return self.normalize(changed)
+        return self._normalized(changed)
+
+    def _normalized(self, view: Tensor) -> Tensor:
+        """A view as networks take it; of features, it is so already."""
+        return view if view.is_floating_point() else self.normalize(view)
 
 
 def _padding(view: Augmentation) -> int:

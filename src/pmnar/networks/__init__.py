@@ -1,6 +1,7 @@
-"""Networks: plain modules from images `[B, C, H, W]` to logits `[B, K]`."""
+"""Networks: plain modules from images `[B, C, H, W]`, or features, to logits `[B, K]`."""
 
 from pmnar.networks.cnn9 import CNN9
+from pmnar.networks.dense import MLP, Linear
 from pmnar.networks.features import feature_size, features_and_logits
 from pmnar.networks.noise_layer import NoiseLayer, WithNoiseLayer
 from pmnar.networks.preact_resnet import PreActResNet18
@@ -11,6 +12,8 @@ from pmnar.networks.timm_bridge import timm_network
 
 __all__ = [
     "CNN9",
+    "MLP",
+    "Linear",
     "NoiseLayer",
     "PreActResNet18",
     "Projected",

@@ -46,9 +46,11 @@ class CleanLabels:
         dataset: the data set's configuration name, for messages and for files of one data set.
         index: position of each sample in the official training set, int64 `[N]` (the identity
             unless a subset is trained on).
-        images: uint8 `[N, C, H, W]`, for instance-dependent noise.
+        images: uint8 `[N, C, H, W]`, for instance-dependent noise; or features, float32.
         class_names: K names, for labels and maps that are given by name; empty where unknown.
         paths: the images' files below their folder, N, where there are any.
+        given: the labels that they came with, int64 `[N]`, where the true ones are known besides:
+            what no noise leaves.
 
     Raises:
         InputError: labels outside `[0, K)`, or arrays that do not fit each other.
@@ -58,9 +60,10 @@ class CleanLabels:
     num_classes: int
     dataset: str = ""
     index: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
-    images: NDArray[np.uint8] | None = None
+    images: NDArray[np.uint8] | NDArray[np.float32] | None = None
     class_names: tuple[str, ...] = ()
     paths: tuple[str, ...] | None = None
+    given: IntArray | None = None
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:

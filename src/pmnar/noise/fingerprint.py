@@ -25,7 +25,7 @@ class Fingerprint:
     """The samples of a training set, as their source gave them, in its order.
 
     Attributes:
-        digests: of each image's pixels, 8 bytes of BLAKE2b, uint64 `[N]`.
+        digests: of each image's pixels (or features), 8 bytes of BLAKE2b, uint64 `[N]`.
         labels: their labels before any noise, int64 `[N]`.
         index: their positions in the official training set, int64 `[N]`.
         paths: their files below the data set's folder, N, where there are any.
@@ -41,16 +41,16 @@ class Fingerprint:
     @classmethod
     def of(
         cls,
-        images: NDArray[np.uint8],
+        images: NDArray[np.uint8] | NDArray[np.float32],
         labels: Integers,
         index: Integers,
         paths: Sequence[str] | None = None,
     ) -> "Fingerprint":
-        """That of images uint8 `[N, C, H, W]`; each is read once."""
+        """That of images uint8 `[N, C, H, W]`, or of features, float32; each is read once."""
         digests = b"".join(_digest(image) for image in images)
         names = None if paths is None else Paths.of(paths)
         values = np.frombuffer(digests, "<u8").astype(np.uint64)
-        decoder = None if paths is None else decoders()
+        decoder = None if paths is None or images.dtype != np.uint8 else decoders()
         return cls(values, labels.copy(), index.copy(), names, decoder)
 
     @property
@@ -198,7 +198,7 @@ def check_unchanged(before: Fingerprint | None, now: Fingerprint | None, run: Pa
     )
 
 
-def _digest(image: NDArray[np.uint8]) -> bytes:
+def _digest(image: NDArray[Any]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=DIGEST_BYTES).digest()
 
 

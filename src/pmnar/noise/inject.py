@@ -19,7 +19,8 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
 
     Args:
         noise: what to put on the labels.
-        clean: the labels and what else a noise may look at.
+        clean: the labels and what else a noise may look at. Without noise, what is given is what
+            they came with.
         seed: in [0, 2^64); the result is the same for the same seed, everywhere.
         truth_known: False where `clean.labels` come from an untrusted source. Without noise no
             true label is known then; any noise put on them makes them the truth, by the user's
@@ -30,11 +31,13 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
     """
     check_seed(seed)
     true: IntArray | None = clean.labels.copy()
+    came_with: IntArray | None = None
     if isinstance(noise, FromFile):
         stored = noise.read(clean)
         given, true = stored.given, true if truth_known else stored.true
     else:
-        given = noise(clean, seed)
+        came_with = clean.given if isinstance(noise, Clean) else None
+        given = noise(clean, seed) if came_with is None else came_with.copy()
         if not truth_known and isinstance(noise, Clean):
             true = None
     return NoisyLabels(
@@ -44,7 +47,7 @@ def inject(noise: Noise, clean: CleanLabels, seed: int, truth_known: bool = True
         num_classes=clean.num_classes,
         dataset=clean.dataset,
         name=noise.name,
-        nominal_rate=noise.nominal_rate,
+        nominal_rate=noise.nominal_rate if came_with is None else None,
         seed=int(seed),
         spec=_spec(noise),
         fingerprint=clean.fingerprint,

@@ -102,4 +102,7 @@ class InstanceDependent:
     def __call__(self, clean: CleanLabels, seed: int) -> IntArray:
         if clean.images is None:
             raise InputError(f"noise={self.name} depends on the images, and none were given")
-        return instance_dependent(clean.labels, clean.images, clean.num_classes, self.rate, seed)
+        if clean.images.dtype != np.uint8:
+            raise InputError(f"noise={self.name} goes by pixels, which features have none of")
+        pixels = clean.images.astype(np.uint8, copy=False)
+        return instance_dependent(clean.labels, pixels, clean.num_classes, self.rate, seed)

@@ -5,7 +5,7 @@ from functools import partial
 from omegaconf import DictConfig
 from torch import Tensor
 
-from pmnar.augment import strong_view, weak_view
+from pmnar.augment import Augmentation, feature_views, strong_view, weak_view
 from pmnar.data import NoisyDataModule
 from pmnar.errors import InputError
 from pmnar.methods import NoisyLabelMethod, Setting
@@ -27,25 +27,33 @@ def build_noise(cfg: DictConfig) -> tuple[Noise, int]:
 def build_datamodule(cfg: DictConfig) -> NoisyDataModule:
     """The data module; nothing is read yet."""
     noise, noise_seed = build_noise(cfg)
-    dataset, views = cfg.dataset, cfg.dataset.views
+    dataset = cfg.dataset
     with in_a_line("data or dataset.views"):
         return NoisyDataModule(
             source=instantiated("dataset.source", plain(dataset.source)),
             noise=noise,
             noise_seed=noise_seed,
             seed=cfg.seed,
-            views={
-                "weak": weak_view(views.padding, views.flip),
-                "strong": strong_view(
-                    views.padding, views.flip, views.strong, views.cutout, _hole(dataset)
-                ),
-            },
+            views=build_views(dataset),
             mean=plain(dataset.mean),
             std=plain(dataset.std),
             train_subset=dataset.train_subset,
             subset_seed=dataset.subset_seed,
             **plain(cfg.data),
         )
+
+
+def build_views(dataset: DictConfig) -> dict[str, Augmentation]:
+    """The weak and the strong view of images or, where `views` names what features have, of these.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+    views = dataset.views
+    if "dropout" in views:
+        return feature_views(views.jitter, views.dropout)
+    strong = strong_view(views.padding, views.flip, views.strong, views.cutout, _hole(dataset))
+    return {"weak": weak_view(views.padding, views.flip), "strong": strong}
 
 
 def _hole(dataset: DictConfig) -> list[float] | None:

@@ -14,9 +14,9 @@ from pmnar.runtime.process import give_freed_memory_back, keep_freed_memory
 from pmnar.tasks.console import say
 
 PLACES = {
-    "device": "images on the device",
-    "host": "images in memory of the host",
-    "stream": "images streamed",
+    "device": "on the device",
+    "host": "in memory of the host",
+    "stream": "streamed",
 }
 
 
@@ -74,7 +74,7 @@ def describe(trainer: L.Trainer, method: NoisyLabelMethod, data: NoisyDataModule
         size += f" of {free_bytes(device) / 1e6:,.0f} free"
     return (
         f"{count}{name}, {trainer.precision}, compile {method.networks.compiled_by}, "
-        f"{PLACES[place]} ({size})"
+        f"{data.splits[TRAIN].noun} {PLACES[place]} ({size})"
     )
 
 

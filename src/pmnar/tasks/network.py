@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pmnar.augment import to_float
 from pmnar.errors import InputError
 from pmnar.networks.timm_bridge import size_advice
 from pmnar.tasks.instances import instantiated
@@ -57,15 +58,22 @@ def build_network(settings: dict[str, Any], num_classes: int, in_channels: int) 
 def check_network(network: nn.Module, images: Tensor, num_classes: int) -> None:
     """Raise `InputError` unless the network turns images `[B, C, H, W]` into logits `[B, K]`.
 
+    Or features, `[B, D, 1, 1]`.
+
     In training too: there some have further outputs. Two images are what a rank gets at least.
     """
     for training in (False, True):
         network.train(training)
         try:
             with torch.random.fork_rng(devices=[]):  # dropout draws
-                logits = network(images.float() / 255)
+                logits = network(to_float(images))
         except Exception as error:  # anybody's network: there is no knowing which
             reason, shape = first_line(error).rstrip("."), list(images.shape[1:])
+            if images.is_floating_point() and shape[1:] == [1, 1]:
+                raise InputError(
+                    f"network: it cannot take {shape[0]} features, as network=linear and "
+                    f"network=mlp do: {reason}"
+                ) from error
             raise InputError(
                 f"network: it cannot take images of shape {shape}: {reason}"
                 f"{size_advice(network, shape[-1])}"

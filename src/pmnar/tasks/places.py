@@ -17,7 +17,10 @@ from pmnar.tasks.moved import under_new_keys
 
 SUMMARY = Path("summary.json")
 LABELS = Path("labels.npz")
-MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
+MOVABLE = (
+    *("dataset.source.data_dir", "dataset.source.imagenet_dir", "dataset.source.path"),
+    "noise.path",
+)
 MOVING = {key.rpartition(".")[2] for key in MOVABLE}
 """Their names within a data set's source, or a noise."""
 PATHS = ("run", "resume", "runs_dir", "data_dir", "images", "out", *MOVABLE)
@@ -122,6 +125,8 @@ def move_data(config: DictConfig, old: str | None, new: str) -> None:
             if old and isinstance(value, str) and Path(value).is_relative_to(old):
                 node[key] = str(Path(new) / Path(value).relative_to(old))
     source, new_place = config.dataset.source, Path(new).expanduser()
+    if "path" in source and not (old and Path(source.path).is_relative_to(new)):
+        source.path = str(Path(new) / Path(source.path).name) if new_place.is_dir() else new
     if "data_dir" in source:
         place = Path(source.data_dir).expanduser()
         is_below = place.is_relative_to(new_place)

@@ -19,6 +19,7 @@ from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
 from pmnar.files import remove_leftovers, write_text
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import TRAIN
 from pmnar.runtime.checkpoint import finished_epochs, make_last, read_checkpoint
 from pmnar.runtime.compute import Compute
 from pmnar.runtime.quiet import quieten
@@ -266,11 +267,12 @@ def announce(
         say(line)
     parameters = sum(p.numel() for p in method.networks["first"].parameters())
     held_out = ", ".join(f"{len(data.splits[name]):,} in {name}" for name in data.test_names)
+    noun = data.splits[TRAIN].noun
     say(
         f"{cfg.method.name} on {cfg.dataset.name}, "
-        f"{len(data.labels.given):,} images to train on, {held_out or 'none to test on'}"
+        f"{len(data.labels.given):,} {noun} to train on, {held_out or 'none to test on'}"
     )
-    say(f"classes  {describe_classes(data.class_names, data.labels.given)}")
+    say(f"classes  {describe_classes(data.class_names, data.labels.given, noun)}")
     say(f"noise    {data.labels.describe()}")
     if data.true_labels:
         say(f"uses     {data.true_labels:,} true labels in training")
@@ -286,6 +288,10 @@ def draw(folder: Path, data: NoisyDataModule) -> None:
     from pmnar.figures import write_figures, write_report
 
     images, positions = data.splits["train"].images, torch.from_numpy(data.labels.index)
-    # The table's index is the place in the official training set, of which this may be a part.
-    write_figures(folder, lambda index: images[torch.searchsorted(positions, torch.tensor(index))])
+
+    def shown(index: list[int]) -> torch.Tensor:
+        # The table's index is the place in the official training set, of which this may be a part.
+        return images[torch.searchsorted(positions, torch.tensor(index))]
+
+    write_figures(folder, None if images.is_floating_point() else shown)
     write_report(folder)

@@ -17,8 +17,9 @@ def read(name: str) -> dict[str, Any]:
     In that list `${of_paper:…,choice}` is the choice: what Hydra takes unless a paper says more.
     """
     own: Any = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
-    defaults = OmegaConf.to_container(own.pop("defaults"))
-    dataset = OmegaConf.merge(OmegaConf.load(CONF / "dataset" / "_base.yaml"), own)
+    defaults: Any = OmegaConf.to_container(own.pop("defaults"))
+    base: Any = OmegaConf.load(CONF / "dataset" / "_base.yaml") if "_base" in defaults else {}
+    dataset = OmegaConf.merge(base, own)
     root = OmegaConf.create({"data_dir": "some/folder", "dataset": dataset})
     if OmegaConf.is_missing(root.dataset.source, "data_dir"):
         root.dataset.source.data_dir = "${data_dir}"
@@ -34,12 +35,13 @@ def warm_up_on(name: str) -> int:
     return int(found.warmup_epochs)
 
 
-def test_all_eight_are_there() -> None:
+def test_all_nine_are_there() -> None:
     assert NAMES == [
         "cifar10",
         "cifar100",
         "digits",
         "fashion_mnist",
+        "features",
         "image_folder",
         "mini_webvision",
         "mnist",
@@ -65,9 +67,15 @@ def test_recipe_is_consistent(name: str) -> None:
     recipe = config["recipe"]
     assert warm_up_on(name) < recipe["milestones"][0] < recipe["milestones"][1]
     assert recipe["milestones"][1] < recipe["max_epochs"]
-    assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
-    assert config["views"]["padding"] < config["image_shape"][1]
-    assert config["defaults"][0] == "_base"
+    if name == "features":  # which are known from the file alone
+        assert (config["mean"], config["std"], config["image_shape"]) == (None, None, None)
+        assert set(config["views"]) == {"jitter", "dropout"}
+        base = set(OmegaConf.load(CONF / "dataset" / "_base.yaml"))
+        assert base <= set(OmegaConf.load(CONF / "dataset" / "features.yaml"))
+    else:
+        assert len(config["mean"]) == len(config["std"]) == config["image_shape"][0]
+        assert config["views"]["padding"] < config["image_shape"][1]
+        assert config["defaults"][0] == "_base"
     given = [entry for entry in config["defaults"] if isinstance(entry, dict)]
     chosen = {key: name for entry in given for key, name in entry.items()}
     assert "override /network@_global_.network" in chosen

@@ -2,6 +2,7 @@
 
 from pmnar.data.sources.cifar import CIFAR10, CIFAR100
 from pmnar.data.sources.digits import Digits
+from pmnar.data.sources.features import Features
 from pmnar.data.sources.image_folder import ImageFolder
 from pmnar.data.sources.mini_webvision import MiniWebVision
 from pmnar.data.sources.mnist import MNIST, FashionMNIST
@@ -13,6 +14,7 @@ __all__ = [
     "MNIST",
     "Digits",
     "FashionMNIST",
+    "Features",
     "ImageFolder",
     "MiniWebVision",
     "TinyImageNet",

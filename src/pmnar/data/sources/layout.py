@@ -51,7 +51,7 @@ def find_layout(root: Path, form: Form = "auto") -> Layout:
     if not root.is_dir():
         raise InputError(f"{KEY}: there is no folder {root}")
     names = subfolders(root)
-    of_split = {name: split for name in names if (split := _split_of(name))}
+    of_split = {name: split for name in names if (split := split_of(name))}
     if form == "classes" or not of_split:
         if form == "auto":
             _check_classes(root, names)
@@ -68,7 +68,8 @@ def find_layout(root: Path, form: Form = "auto") -> Layout:
     return Layout(labelled, _notice(root, ordered, labelled))
 
 
-def _split_of(name: str) -> str | None:
+def split_of(name: str) -> str | None:
+    """`train`, `test` or `val`, where it is one of their usual names; else None."""
     return SPLIT_OF.get(SUFFIX.sub("", name.lower()))
 
 
@@ -98,13 +99,13 @@ def _describe_mixture(root: Path, splits: list[str], classes: list[str]) -> str:
 
 def _check_classes(root: Path, names: list[str]) -> None:
     """Raises `InputError` where each class is divided into splits, or named after one."""
-    words = [{*map(_split_of, re.findall("[a-z]+", name.lower()))} - {None} for name in names]
+    words = [{*map(split_of, re.findall("[a-z]+", name.lower()))} - {None} for name in names]
     if all(words) and len(set().union(*words)) > 1:
         raise InputError(
             f"{_named(names)} in {root} look like splits: name them train and test or val "
             f"(dataset.source.layout=classes, to take each as one class) ({KEY})"
         )
-    inside = [{*map(_split_of, subfolders(root / at))} for at in names]
+    inside = [{*map(split_of, subfolders(root / at))} for at in names]
     if inside and all("train" in splits and splits & {"test", "val"} for splits in inside):
         raise InputError(
             f"{root} has split folders inside {_named(names)}: it must hold <split>/<class>/, or "
