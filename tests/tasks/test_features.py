@@ -15,6 +15,8 @@ from feature_files import ENDINGS, digits_as_features, is_mapped_from, write
 from omegaconf import DictConfig
 from outcomes import unequal
 
+import pmnar
+from pmnar.errors import InputError
 from pmnar.names import TRAIN
 from pmnar.noise import NoisyLabels
 from pmnar.tasks.build import build_datamodule
@@ -190,3 +192,20 @@ def test_a_file_that_moved_is_found_again(run: Run, tmp_path: Path, composed: Co
     for place in (moved, moved.parent):
         found = evaluate(composed(f"run={folder}", f"data_dir={place}", name="evaluate"))
         assert json.dumps(found) == json.dumps(first)
+
+
+def test_a_run_is_loaded_with_the_statistics_that_it_was_trained_by(
+    run: Run, tmp_path: Path
+) -> None:
+    arrays = digits_as_features()
+    folder = run(*SHORT, WARM_UP, source(write(tmp_path, "npz", **arrays)))
+    (tmp_path / "digits.npz").unlink()
+    test = arrays["split"] == "test"
+    classifier = pmnar.load(folder)
+    p = classifier(torch.from_numpy(arrays["features"][test]))
+    right = (p.argmax(-1).numpy() == arrays["true_labels"][test]).mean()
+    assert right == pytest.approx(read_summary(folder)["accuracy"]["ensemble"]["last"])
+    with pytest.raises(InputError, match=r"images must be \[B, 64, 1, 1\], got \[2, 63, 1, 1\]"):
+        classifier(torch.zeros(2, 63))
+    with pytest.raises(InputError, match="which no image file holds"):
+        assert classifier.decoder

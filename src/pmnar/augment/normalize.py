@@ -39,7 +39,8 @@ class Normalize:
             )
         if not all(value > 0 for value in std):
             raise InputError(f"dataset.std must be positive, got {list(std)}")
-        self._constants = torch.tensor([list(mean), list(std)])[:, :, None, None]
+        self.mean, self.std = list(mean), list(std)
+        self._constants = torch.tensor([self.mean, self.std])[:, :, None, None]
         self._on_device: dict[torch.device, Tensor] = {}
 
     def __call__(self, images: Tensor) -> Tensor:

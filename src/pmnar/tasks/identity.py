@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pmnar.data import NoisyDataModule
-from pmnar.names import HELD_OUT
+from pmnar.names import HELD_OUT, TRAIN
 from pmnar.tasks.command import plain
 
 
@@ -18,8 +18,15 @@ def identity(cfg: DictConfig, data: NoisyDataModule) -> dict[str, Any]:
         "images": data.labels.digest,
         "decoder": data.labels.decoder,
         "test_images": test_digests(data),
+        "input": input_of(data),
         "config": plain(cfg),
     }
+
+
+def input_of(data: NoisyDataModule) -> dict[str, Any]:
+    """What the networks are given: the shape of an image, and how it is normalised."""
+    shape, normalize = data.splits[TRAIN].images.shape[1:], data.views.normalize
+    return {"shape": list(shape), "mean": normalize.mean, "std": normalize.std}
 
 
 def test_digests(data: NoisyDataModule) -> dict[str, str]:

@@ -1,10 +1,10 @@
 """A run's networks without its data: to predict other images with."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from pmnar.augment import Normalize
@@ -23,18 +23,25 @@ class Classifier(nn.Module):
     Args:
         method: with its trained networks.
         config: the run's configuration.
+        shape: `[C, H, W]` of the images that it was trained on; `[D, 1, 1]` of features.
+        normalize: what it was given them by.
 
     Attributes:
         class_names: K names, in the order of the probabilities.
-        image_shape: `[C, H, W]` that images should have.
+        image_shape: the shape.
     """
 
-    def __init__(self, method: NoisyLabelMethod, config: DictConfig) -> None:
+    def __init__(
+        self,
+        method: NoisyLabelMethod,
+        config: DictConfig,
+        shape: Sequence[int],
+        normalize: Normalize,
+    ) -> None:
         super().__init__()
-        self.method, self.config = method, config
-        self.class_names = method.class_names
-        self.image_shape: tuple[int, int, int] = tuple(plain(config.dataset.image_shape))
-        self.normalize = Normalize(plain(config.dataset.mean), plain(config.dataset.std))
+        self.method, self.config, self.normalize = method, config, normalize
+        self.class_names, self.image_shape = method.class_names, tuple(shape)
+        self.takes_features = self.image_shape[1:] == (1, 1)
         self.eval()
 
     @property
@@ -42,8 +49,10 @@ class Classifier(nn.Module):
         """How image files become what the networks were trained on.
 
         Raises:
-            InputError: their images are not square.
+            InputError: they are not square, or features.
         """
+        if self.takes_features:
+            raise InputError("the run was trained on features, which no image file holds")
         channels, height, width = self.image_shape
         if height != width:
             raise InputError(f"images of {height}×{width} pixels: only square ones can be decoded")
@@ -55,16 +64,19 @@ class Classifier(nn.Module):
         """Probabilities `[B, K]` of each network by name, and their mean as `ensemble` if two.
 
         Args:
-            images: uint8 `[B, C, H, W]`, or floats in [0, 1], on the networks' device.
+            images: uint8 `[B, C, H, W]`, or floats in [0, 1], on the networks' device; of a run on
+                features those, floats `[B, D]`.
 
         Raises:
-            InputError: images of another shape.
+            InputError: images of another number of channels, or of features.
         """
-        if tuple(images.shape[1:2]) != self.image_shape[:1] or images.ndim != 4:
-            wanted = ["B", *self.image_shape]
-            raise InputError(f"images must be {wanted}, got {list(images.shape)}".replace("'", ""))
-        if images.dtype != torch.uint8:
+        if self.takes_features:
+            images = images.float().reshape(*images.shape[:2], 1, 1)
+        elif images.dtype != torch.uint8:
             images = (images * 255).round().clamp(0, 255).to(torch.uint8)
+        if images.ndim != 4 or images.shape[1] != self.image_shape[0]:
+            wanted = ", ".join(map(str, ("B", *self.image_shape)))
+            raise InputError(f"images must be [{wanted}], got {list(images.shape)}")
         normal = self.normalize(images)
         return {name: self.method(normal, name) for name in self.method.output_names}
 
@@ -87,17 +99,18 @@ def load(run: str | Path, device: str | torch.device = "cpu") -> Classifier:
     checkpoint = read_run_checkpoint(path, "evaluate", folder)
     config = saved_config(checkpoint)
     from_its_start(config, folder)
-    state: dict[str, Any] = checkpoint["state_dict"]
-    with open_dict(config):
-        config.dataset.num_classes = len(checkpoint["pmnar"]["class_names"])
+    about, state = checkpoint["pmnar"], checkpoint["state_dict"]
+    keys = {"shape": "image_shape", "mean": "mean", "std": "std"}  # of a run from before `input`
+    given = about.get("input") or {k: plain(config.dataset[key]) for k, key in keys.items()}
     method = make_method(
         config,
         labels=state["labels"],
-        class_names=tuple(checkpoint["pmnar"]["class_names"]),
+        class_names=tuple(about["class_names"]),
         test_names=("test",),
-        channels=config.dataset.image_shape[0],
+        channels=given["shape"][0],
         compute=Compute(),
         weights_follow=True,
     )
     method.load_state_dict(state)
-    return Classifier(method, config).to(device)
+    normalize = Normalize(given["mean"], given["std"])
+    return Classifier(method, config, given["shape"], normalize).to(device)
