@@ -45,7 +45,7 @@ class MetaWeightNet(LooksAhead):
         weighing: V's parameters: weights and biases of the hidden units, weights and bias of what
             they give, float32 `[3 H + 1]`.
         moments: Adam's two means of their gradient, `[2, 3 H + 1]`.
-        steps: that V has made, float32 `[]`.
+        steps: that V has made, float64 `[]`.
         sample_weights: what V gave each sample when it was last seen, `[N]` in [0, 1]; at first 1.
 
     Raises:
@@ -74,7 +74,7 @@ class MetaWeightNet(LooksAhead):
         first = initial_weighing(hidden_units, derive_seed(self.seed, "weighing"))
         self.register_buffer("weighing", first.to(self.labels.device))
         self.register_buffer("moments", torch.zeros_like(self.weighing).repeat(2, 1))
-        self.register_buffer("steps", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.float64))
         self.register_buffer("sample_weights", torch.ones(len(self.labels)))
 
     def configure_optimizers(self) -> Any:
