@@ -17,8 +17,9 @@ def test_without_true_labels_a_line_says_what_to_set(name: str) -> None:
     with pytest.raises(InputError, match=r"^this method learns .* set data\.clean to .*=1000$"):
         build(name, unknown)
     few = make_data(clean=1)
-    with pytest.raises(InputError, match=r"^data\.clean must be at least 2 .*, got 1$"):
-        build(name, few)
+    method = build(name, few)
+    with pytest.raises(InputError, match=r"^data\.clean must be at least 2, .*, got 1$"):
+        fit(method, few)
 
 
 @pytest.mark.parametrize("name", NAMES)

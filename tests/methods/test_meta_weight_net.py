@@ -1,4 +1,4 @@
-"""Meta-Weight-Net: what teaches its small network is a second backward's; Adam is PyTorch's."""
+"""Meta-Weight-Net: what teaches its small network is a second backward's gradient."""
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from pmnar.data import Batch
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
 from pmnar.methods import MetaWeightNet
-from pmnar.methods.meta_weight_net import initial_weighing, weigh
 from pmnar.methods.terms import total
 
 HIDDEN = 7
@@ -19,17 +18,17 @@ HIDDEN = 7
 def made(**settings: object) -> tuple[MetaWeightNet, Batch]:
     method, batch = a_step("meta_weight_net", hidden_units=HIDDEN, **settings)
     assert isinstance(method, MetaWeightNet)
-    method.weighing, method.moments = method.weighing.double(), method.moments.double()
+    method.weighing.double()
     return method, batch
 
 
 def by_two_backwards(method: MetaWeightNet, batch: Batch, rate: float) -> Tensor:
     """The gradient of V's parameters, through a graph of the step that its weights make."""
     network, clean = method.networks["first"], batch.parts["clean"]
-    weighing = method.weighing.clone().requires_grad_()
+    weighing = method.weighing.leaf()
     parameters = dict(network.named_parameters())
     losses = cross_entropy(network(batch.views[0]), batch.labels)
-    inner = (weigh(weighing, losses.detach()) * losses).mean()
+    inner = (method.weigh(losses.detach(), weighing) * losses).mean()
     found = torch.autograd.grad(inner, list(parameters.values()), create_graph=True)
     ahead = {n: p - rate * g for (n, p), g in zip(parameters.items(), found, strict=True)}
     outer = cross_entropy(functional_call(network, ahead, clean.views[0]), clean.labels).mean()
@@ -45,45 +44,18 @@ def test_what_teaches_it_is_a_second_backward_s_gradient() -> None:
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-15)
 
 
-def test_it_is_taught_by_adam() -> None:
-    method, batch = made(weighing_rate=0.01, weighing_decay=0.1)
-    own = method.weighing.clone().requires_grad_()
-    adam = torch.optim.Adam([own], lr=0.01, weight_decay=0.1)
-    for step in range(3):
-        own.grad = method.weighing_gradient(batch) * (1 + step)
-        method.teach(own.grad.clone())
-        adam.step()
-        torch.testing.assert_close(method.weighing, own.detach(), rtol=1e-9, atol=1e-12)
-
-
 def test_what_is_minimised_is_weighed_by_what_has_just_been_taught() -> None:
     method, batch = made(weighing_rate=0.1)
-    before = method.weighing.clone()
+    before = method.weighing.parameters_now.clone()
     assert batch.share is not None
     found = total(method.losses(batch)["first"], batch.share)
     losses = cross_entropy(method.networks["first"](batch.views[0]), batch.labels)
-    weights = weigh(method.weighing, losses.detach())
+    weights = method.weigh(losses.detach())
     torch.testing.assert_close(found, (weights * losses).mean())
-    assert not torch.equal(before, method.weighing)
-    assert not torch.allclose(weights, weigh(before, losses.detach()), rtol=1e-3)
+    assert not torch.equal(before, method.weighing.parameters_now)
+    assert not torch.allclose(weights, method.weigh(losses.detach(), before), rtol=1e-3)
     kept = method.sample_weights[batch.indices]
     torch.testing.assert_close(kept.double(), weights, rtol=1e-5, atol=1e-6)
-
-
-def test_the_small_network_is_a_layer_of_hidden_units() -> None:
-    weighing = initial_weighing(HIDDEN, 1).double()
-    layers = torch.nn.Sequential(
-        torch.nn.Linear(1, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, 1), torch.nn.Sigmoid()
-    ).double()
-    with torch.no_grad():
-        torch.nn.utils.vector_to_parameters(weighing, layers.parameters())
-    losses = torch.rand(9, dtype=torch.float64) * 5
-    torch.testing.assert_close(weigh(weighing, losses), layers(losses[:, None])[:, 0])
-    for part, bound in ((weighing[: 2 * HIDDEN], 1), (weighing[2 * HIDDEN :], HIDDEN**-0.5)):
-        assert bound / 2 < part.abs().max() <= bound
-    same, other = initial_weighing(HIDDEN, 1).double(), initial_weighing(HIDDEN, 2).double()
-    assert torch.equal(same, weighing)
-    assert not torch.equal(other, weighing)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from pmnar.data.batches import (
     ShuffledBatches,
     Stream,
     check_batch_size,
+    check_clean,
 )
 from pmnar.data.images import Images
 from pmnar.data.residence import check_resident
@@ -185,6 +186,8 @@ class NoisyDataModule(L.LightningDataModule):
         for name, stream in streams.items():
             if stream.split != TRAIN and not (stream.split == CLEAN and self.uses_truth):
                 raise ValueError(f"stream {name}: the method may not draw from {stream.split}")
+            if stream.split == CLEAN:
+                check_clean(len(self.splits[CLEAN]), world)
         return ShuffledBatches(streams, self.batch_size, self.seed, rank, world, epoch)
 
     def val_dataloader(self) -> list[DataLoader[Request]]:

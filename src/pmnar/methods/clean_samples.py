@@ -1,14 +1,12 @@
-"""Methods that learn from a few samples with true labels beside the others."""
+"""What methods that weigh samples by others with true labels share."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
 
 from pmnar.checks import check_counts
-from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch, Share, Stream
 from pmnar.errors import InputError
 from pmnar.losses import cross_entropy
@@ -21,16 +19,16 @@ Parameters = Mapping[str, Tensor]
 """A network's trained parameters, or as many numbers of another kind, by name."""
 
 
-class WithCleanSamples(NoisyLabelMethod):
-    """One network; a batch of samples with true labels comes beside each other one.
+class LooksAhead(NoisyLabelMethod):
+    """It asks how a step on each sample would change the loss of others with true labels.
+
+    The derivative of that loss by a sample's weight is a product of two gradients, which one
+    derivative along a direction gives for all samples at once: no graph of a graph is kept.
 
     Args:
         setting: what all methods share.
         networks: 1.
-        clean_batch_size: samples in such a batch; None: as many as in the others.
-
-    Attributes:
-        clean_samples: how many there are.
+        clean_batch_size: samples with true labels beside each batch; None: as many as in it.
 
     Raises:
         InputError: a value is out of its range.
@@ -45,46 +43,12 @@ class WithCleanSamples(NoisyLabelMethod):
             raise InputError(f"method.networks must be 1 for this method, got {networks}")
         check_counts(2, True, clean_batch_size=clean_batch_size)
         super().__init__(setting, networks=1)
-        self.clean_batch_size, self.clean_samples = clean_batch_size, 0
-
-    def attach(self, data: NoisyDataModule) -> None:
-        """Find how many clean samples there are.
-
-        Raises:
-            InputError: there are none, or but one.
-        """
-        super().attach(data)
-        self.clean_samples = len(data.splits[CLEAN])
-        self._check_enough(1)
-
-    def setup(self, stage: str) -> None:
-        """See that every rank has its clean samples.
-
-        Raises:
-            InputError: there are too few.
-        """
-        super().setup(stage)
-        self._check_enough(self.trainer.world_size)
-
-    def _check_enough(self, world: int) -> None:
-        if self.clean_samples < 2 * world:
-            raise InputError(
-                f"data.clean must be at least {2 * world} ({world} devices, of which each needs "
-                f"two), got {self.clean_samples}"
-            )
+        self.clean_batch_size = clean_batch_size
 
     def streams(self, epoch: int) -> dict[str, Stream]:
         """All samples, and beside them the clean ones, as often as it takes."""
         clean = Stream(torch.arange(self.clean_samples), self.clean_batch_size, CLEAN)
         return {TRAIN: Stream(torch.arange(len(self.labels))), CLEAN: clean}
-
-
-class LooksAhead(WithCleanSamples):
-    """It asks how a step on each sample would change the loss of the clean ones.
-
-    The derivative of that loss by a sample's weight is a product of two gradients, which one
-    derivative along a direction gives for all samples at once: no graph of a graph is kept.
-    """
 
     def on_fit_start(self) -> None:
         """Refuse layers that know no derivative along a direction.
@@ -113,7 +77,8 @@ class LooksAhead(WithCleanSamples):
         """The gradient of the clean batch's mean loss at these parameters, over all ranks."""
         assert clean.share is not None
         loss = clean.share.mean(self.losses_with(parameters, clean))
-        return global_gradient(loss, parameters, clean.share)
+        found = global_gradient(loss, list(parameters.values()), clean.share)
+        return dict(zip(parameters, found, strict=True))
 
     def alignment(self, parameters: Parameters, batch: Batch, along: Parameters) -> Tensor:
         """⟨∇l_i, `along`⟩ of each sample's loss at these parameters, `[B]`, detached."""
@@ -122,13 +87,11 @@ class LooksAhead(WithCleanSamples):
         return found.detach()  # type: ignore[no-any-return]
 
 
-def global_gradient(loss: Tensor, parameters: Parameters, share: Share) -> dict[str, Tensor]:
-    """The gradient of `loss`, which is what `share.mean` gave: its mean over the ranks."""
-    leaves = list(parameters.values())
-    found: Any = torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
-    if share.world > 1:
-        together = sum_over_ranks(torch.cat([each.flatten() for each in found])) / share.world
-        sizes = [each.numel() for each in found]
-        parts = together.split(sizes)
-        found = [part.view_as(each) for part, each in zip(parts, found, strict=True)]
-    return dict(zip(parameters, found, strict=True))
+def global_gradient(loss: Tensor, leaves: Sequence[Tensor], share: Share) -> list[Tensor]:
+    """The gradient of `loss`, which is what `share.mean` gave, by each leaf: the ranks' mean."""
+    found = torch.autograd.grad(loss, leaves, materialize_grads=True, allow_unused=True)
+    if share.world == 1:
+        return list(found)
+    together = sum_over_ranks(torch.cat([each.flatten() for each in found])) / share.world
+    parts = together.split([each.numel() for each in found])
+    return [part.view_as(each) for part, each in zip(parts, found, strict=True)]
