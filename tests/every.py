@@ -73,6 +73,7 @@ def lend(data: NoisyDataModule) -> None:
     train, chosen = data.splits[TRAIN], slice(0, None, 4)
     true = torch.from_numpy(data.labels.true)
     data.splits[CLEAN] = Split(train.images[chosen], true[chosen])
+    data.given_of_clean = train.labels[chosen]
 
 
 def build(

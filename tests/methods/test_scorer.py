@@ -23,7 +23,7 @@ def layers_of(parameters: Tensor) -> nn.Module:
 def test_it_is_a_layer_of_hidden_units() -> None:
     scorer, features = made(), torch.rand(9, INPUTS, dtype=torch.float64) * 5
     expected = layers_of(scorer.parameters_now)(features)[:, 0]
-    torch.testing.assert_close(scorer(features), expected)
+    torch.testing.assert_close(scorer.of(features), expected)
     first = scorer.parameters_now
     for part, bound in ((first[: 3 * HIDDEN], INPUTS**-0.5), (first[3 * HIDDEN :], HIDDEN**-0.5)):
         assert bound / 2 < part.abs().max() <= bound

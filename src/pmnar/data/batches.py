@@ -207,7 +207,7 @@ def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
 
 
 def check_clean(size: int, world: int = 1) -> None:
-    """Raise `InputError` unless the split `clean`, where it is drawn from, has two samples a rank."""
+    """Raise `InputError` unless a split `clean` of this size has two samples a rank."""
     if size < 2 * world:
         raise InputError(
             f"data.clean must be at least {2 * world}, two for each of {world} devices, got {size}"

@@ -40,6 +40,7 @@ class NoisyDataModule(L.LightningDataModule):
     for evaluation code. `labels` describes what is trained on, `labels.held_out` what was held out
     of it. A method says what it wants by `train_views` (names of `views`, or `plain` for the
     images as they are), `streams` and `uses_truth`; and how many `true_labels` it learns from.
+    `given_of_clean` are the labels int64 `[n]` that the split `clean` was given.
 
     Args:
         source: where images and labels come from.
@@ -103,6 +104,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.streams: Callable[[int], Mapping[str, Stream]] | None = None
         self.uses_truth, self.true_labels = False, 0
         self.splits: dict[str, Split] = {}
+        self.given_of_clean = torch.empty(0, dtype=torch.int64)
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
 
     def prepare_data(self) -> None:
@@ -149,6 +151,7 @@ class NoisyDataModule(L.LightningDataModule):
         if true is not None and clean.any():
             correct = Split(given.images, torch.from_numpy(true), given.paths)
             self.splits[CLEAN] = take(correct, _positions(clean))
+            self.given_of_clean = given.labels[_positions(clean)]
         if (held_out := noisy | clean).any():
             self.labels = self.labels.without(held_out)
             self.splits[TRAIN] = take(given, _positions(~held_out))

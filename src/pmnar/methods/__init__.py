@@ -15,6 +15,7 @@ from pmnar.methods.linear_probe import LinearProbe
 from pmnar.methods.loss_correction import LossCorrection
 from pmnar.methods.m_correction import MCorrection
 from pmnar.methods.mentornet import MentorNetPD
+from pmnar.methods.mentornet_dd import MentorNetDD
 from pmnar.methods.meta_weight_net import MetaWeightNet
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
@@ -57,6 +58,7 @@ __all__ = [
     "LossCorrection",
     "MCorrection",
     "MOITPlus",
+    "MentorNetDD",
     "MentorNetPD",
     "MetaWeightNet",
     "MixUp",

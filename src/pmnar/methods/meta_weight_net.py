@@ -3,8 +3,8 @@
 Shu et al., "Meta-Weight-Net: learning an explicit mapping for sample weighting", NeurIPS 2019. It
 needs a few samples with true labels (`data.clean`), and to know nothing of the noise.
 
-Departures from its public code: the gradient for the small network is exact but without a graph of a
-graph (see `LooksAhead`); the looks ahead leave no mark on BatchNorm's running statistics, as there.
+Departure from its public code: the gradient for the small network is exact but without a graph of
+a graph (see `LooksAhead`).
 """
 
 from typing import Any
@@ -83,7 +83,7 @@ class MetaWeightNet(LooksAhead):
 
     def weigh(self, losses: Tensor, parameters: Tensor | None = None) -> Tensor:
         """V of losses `[B]`: weights in [0, 1], `[B]`; by other parameters where given."""
-        return self.weighing(losses[:, None], parameters).sigmoid()  # type: ignore[no-any-return]
+        return self.weighing.of(losses[:, None], parameters).sigmoid()
 
     def weighing_gradient(self, batch: Batch) -> Tensor:
         """Of the clean batch's loss after a step, by V's parameters, over all ranks.

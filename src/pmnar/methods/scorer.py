@@ -57,7 +57,7 @@ class Scorer(nn.Module):
         """The parameters as they are, to be differentiated by."""
         return self.parameters_now.detach().requires_grad_()
 
-    def forward(self, features: Tensor, parameters: Tensor | None = None) -> Tensor:
+    def of(self, features: Tensor, parameters: Tensor | None = None) -> Tensor:
         """Scores `[B]` of features `[B, F]`, of their type; by other parameters where given."""
         of_units = self.parameters_now if parameters is None else parameters
         weight, bias, out, [last] = of_units.to(features.dtype).split(list(self.sizes))
