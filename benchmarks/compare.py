@@ -85,6 +85,7 @@ def run(job: Job, overrides: Sequence[str], tested: int | None = None) -> Result
         "overrides": list(overrides),
         "tested": tested,
         "epochs": summary["epochs"],
+        "true_labels": summary.get("true_labels", 0),
         "cost": seen / (3 * summary["samples"]),
         "detection": summary["detection"],
         **numbers(summary),
@@ -124,7 +125,9 @@ ABOUT = (
     "a recall under 2 % at the end, of each seed. Detection, after the last epoch: F1 and AUROC of "
     "the confidence in the given label; the column of `samples.parquet` by which the method orders "
     "suspects, and its AUROC; F1 of `mislabelled`. Cost in epochs of cross-entropy, counted (a "
-    "forward 1, a backward 2, tests left out). The seconds are those of a machine with other work."
+    "forward 1, a backward 2, tests left out). A method that learns from true labels too has so "
+    "many of the training samples (`dataset.recipe.clean`) beside the others, which are fewer by "
+    "them. The seconds are those of a machine with other work."
 )
 
 
@@ -134,9 +137,9 @@ def cells(method: str, group: Sequence[Result]) -> list[str]:
     last_ten = [found["mean_last_10"] for found in first]
     ensemble = [r["accuracy"].get("ensemble", {}).get("mean_last_10") for r in group]
     found = [result["audit"] for result in group]
-    order = found[0]["order"]
+    order, lent = found[0]["order"], group[0].get("true_labels", 0)
     return [
-        f"`{method}`",
+        f"`{method}`" + (f", {lent} true labels" if lent else ""),
         str(group[0].get("epochs", "–")),
         ", ".join(str(result["seed"]) for result in group),
         percent(last_ten),
