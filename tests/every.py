@@ -57,7 +57,9 @@ def _composed(name: str) -> dict[str, Any]:
 
 def uses_truth(name: str) -> bool:
     """Whether a method learns from samples with true labels too."""
-    return bool(get_class(settings_of(name)["_target_"]).uses_truth)
+    method = get_class(settings_of(name)["_target_"])
+    assert issubclass(method, NoisyLabelMethod)
+    return method.uses_truth
 
 
 def warm_up(name: str, epochs: int = 1) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def test_where_no_step_helps_nothing_is_learnt() -> None:
     """The clean samples are the others under another label each: every step makes them worse."""
     method, batch = a_step("l2rw")
     assert isinstance(method, L2RW)
-    torch.nn.init.zeros_(method.networks["first"].head.weight)  # type: ignore[arg-type]
+    torch.nn.init.zeros_(method.networks["first"].get_parameter("head.weight"))
     batch = batch._replace(labels=torch.zeros_like(batch.labels))
     clean = batch._replace(labels=torch.ones_like(batch.labels), parts={})
     batch = batch._replace(parts={"clean": clean})

@@ -59,6 +59,7 @@ def test_a_step_is_a_plain_loop_s(done: float) -> None:
     sum_of_all = torch.zeros((), dtype=torch.float64)
     for part, at in ((batch, 0), (clean, size)):
         share = part.share
+        assert share is not None
         order = torch.randperm(share.size, generator=share.generator("dropout of samples"))
         rate = 0.5 if done == 0 else 0.3
         for row in order[: int(share.size * (1 - rate))].tolist():

@@ -83,8 +83,8 @@ class LooksAhead(NoisyLabelMethod):
     def alignment(self, parameters: Parameters, batch: Batch, along: Parameters) -> Tensor:
         """⟨∇l_i, `along`⟩ of each sample's loss at these parameters, `[B]`, detached."""
         at = {name: value.detach() for name, value in parameters.items()}
-        _, found = jvp(lambda here: self.losses_with(here, batch), (at,), (dict(along),))
-        return found.detach()  # type: ignore[no-any-return]
+        found: Tensor = jvp(lambda of: self.losses_with(of, batch), (at,), (dict(along),))[1]
+        return found.detach()
 
 
 def global_gradient(loss: Tensor, leaves: Sequence[Tensor], share: Share) -> list[Tensor]:
@@ -93,5 +93,5 @@ def global_gradient(loss: Tensor, leaves: Sequence[Tensor], share: Share) -> lis
     if share.world == 1:
         return list(found)
     together = sum_over_ranks(torch.cat([each.flatten() for each in found])) / share.world
-    parts = together.split([each.numel() for each in found])
+    parts = torch.split(together, [each.numel() for each in found])
     return [part.view_as(each) for part, each in zip(parts, found, strict=True)]

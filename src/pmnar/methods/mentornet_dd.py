@@ -102,7 +102,7 @@ class MentorNetDD(MentorNet):
         given = self.given_of_clean[clean.indices]
         [z] = self.networks.logits((torch.cat([batch.views[0], clean.views[0]]),))["first"]
         both = cross_entropy(z, torch.cat([batch.labels, given]))
-        loss, of_clean = both.split([len(batch.labels), len(given)])
+        loss, of_clean = torch.split(both, [len(batch.labels), len(given)])
         self.follow(share.whole(loss.detach()))
         self.teach(of_clean.detach(), given == clean.labels, beside)
         weights = self.judged(loss.detach())

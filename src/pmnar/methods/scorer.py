@@ -43,7 +43,7 @@ class Scorer(nn.Module):
         device: torch.device,
     ) -> None:
         super().__init__()
-        self.sizes, self.activation = (hidden * inputs, hidden, hidden, 1), activation
+        self.sizes, self.activation = [hidden * inputs, hidden, hidden, 1], activation
         drawn = 2 * torch.rand(sum(self.sizes), generator=torch.Generator().manual_seed(seed)) - 1
         of_units = hidden * (inputs + 1)
         drawn[:of_units] /= inputs**0.5
@@ -60,10 +60,11 @@ class Scorer(nn.Module):
     def of(self, features: Tensor, parameters: Tensor | None = None) -> Tensor:
         """Scores `[B]` of features `[B, F]`, of their type; by other parameters where given."""
         of_units = self.parameters_now if parameters is None else parameters
-        weight, bias, out, [last] = of_units.to(features.dtype).split(list(self.sizes))
+        weight, bias, out, last = torch.split(of_units.to(features.dtype), self.sizes)
         # Sums of products, where a matrix product would be of 16 bits under autocast.
         units = (features[:, None] * weight.view(len(bias), -1)).sum(-1) + bias
-        return (self.activation(units) * out).sum(-1) + last
+        scores: Tensor = (self.activation(units) * out).sum(-1) + last
+        return scores
 
     @torch.no_grad()
     def learn(self, gradient: Tensor, rate: float, decay: float = 0.0) -> None:
