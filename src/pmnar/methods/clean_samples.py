@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 from torch.func import jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pmnar.checks import check_counts
 from pmnar.data.batches import Batch, Share, Stream
@@ -83,7 +84,8 @@ class LooksAhead(NoisyLabelMethod):
     def alignment(self, parameters: Parameters, batch: Batch, along: Parameters) -> Tensor:
         """⟨∇l_i, `along`⟩ of each sample's loss at these parameters, `[B]`, detached."""
         at = {name: value.detach() for name, value in parameters.items()}
-        found: Tensor = jvp(lambda of: self.losses_with(of, batch), (at,), (dict(along),))[1]
+        with sdpa_kernel(SDPBackend.MATH):  # the others know no such derivative
+            found: Tensor = jvp(lambda of: self.losses_with(of, batch), (at,), (dict(along),))[1]
         return found.detach()
 
 
