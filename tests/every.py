@@ -69,10 +69,10 @@ def warm_up(name: str, epochs: int = 1) -> tuple[str, ...]:
 
 
 def lend(data: NoisyDataModule) -> None:
-    """Let data that hold none out have samples with true labels: copies of every fourth."""
+    """Let data that hold none out have samples with true labels: copies of every third."""
     if CLEAN in data.splits or data.labels.true is None:
         return
-    train, chosen = data.splits[TRAIN], slice(0, None, 4)
+    train, chosen = data.splits[TRAIN], slice(0, None, 3)
     true = torch.from_numpy(data.labels.true)
     data.splits[CLEAN] = Split(train.images[chosen], true[chosen])
     data.given_of_clean = train.labels[chosen]
