@@ -1,4 +1,4 @@
-"""All methods on the same labels, each by its own recipe: one command, one table.
+r"""All methods on the same labels, each by its own recipe: one command, one table.
 
     OMP_NUM_THREADS=1 python -m benchmarks.compare --out benchmarks/results/digits
     python -m benchmarks.compare --out NAME --noises sym50 --methods ce,pmnar,elr --epochs 40 \
@@ -14,38 +14,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import NamedTuple
 
 import pyarrow.parquet as pq
 from omegaconf import OmegaConf, open_dict
 
+from benchmarks.compare_table import COST, EPOCHS, OWN, REFERENCE, Job, job_of, table
 from benchmarks.counts import CountPasses
-from benchmarks.measure import Result, circumstances, keep, markdown, results, source
+from benchmarks.measure import Result, circumstances, keep, results
 from benchmarks.runs import configuration, run_of
 from benchmarks.small_data_table import audit, numbers
 from pmnar.errors import InputError
 from pmnar.tasks.choose import typed_keys
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.places import read_summary
-
-REFERENCE = "pmnar"
-OWN, EPOCHS, COST = "own", "epochs", "cost"
-"""How long a method is trained: as its recipe says, as many epochs as all, or at the same cost."""
-
-
-class Job(NamedTuple):
-    """A run."""
-
-    noise: str
-    method: str
-    seed: int
-    budget: str = OWN
-
-
-def job_of(result: Result) -> Job:
-    """That a result is of."""
-    return Job(*(result[key] for key in Job._fields if key in result))
 
 
 def methods() -> list[str]:
@@ -109,75 +90,6 @@ def length_of(job: Job, epochs: int, found: Sequence[Result]) -> str:
             raise InputError(f"{REFERENCE}, and it, must have been trained for the same epochs")
         epochs = max(round(epochs * costs[reference] / costs[own]), 1)
     return f"dataset.recipe.max_epochs={epochs}"
-
-
-# -- the table ------------------------------------------------------------------------------------
-
-HEAD = (
-    *("method", "epochs", "seeds", "mean of last 10", "±", "best", "last", "ensemble", "lost"),
-    *("F1 of p_y", "AUROC of p_y", "own score", "its AUROC", "F1 of mislabelled"),
-    *("cost", "seconds"),
-)
-ABOUT = (
-    "Means over the seeds. Accuracy of the first network on the test set in %: the mean of the "
-    "last ten epochs with its standard deviation over the seeds, the best epoch (by the test set, "
-    "so no result to publish), the last; the ensemble's mean of the last ten. Lost: classes with "
-    "a recall under 2 % at the end, of each seed. Detection, after the last epoch: F1 and AUROC of "
-    "the confidence in the given label; the column of `samples.parquet` by which the method orders "
-    "suspects, and its AUROC; F1 of `mislabelled`. Cost in epochs of cross-entropy, counted (a "
-    "forward 1, a backward 2, tests left out). A method that learns from true labels too has so "
-    "many of the training samples (`dataset.recipe.clean`) beside the others, which are fewer by "
-    "them. The seconds are those of a machine with other work."
-)
-
-
-def cells(method: str, group: Sequence[Result]) -> list[str]:
-    """A row: one method's runs under one noise."""
-    first = [result["accuracy"]["first"] for result in group]
-    last_ten = [found["mean_last_10"] for found in first]
-    ensemble = [r["accuracy"].get("ensemble", {}).get("mean_last_10") for r in group]
-    found = [result["audit"] for result in group]
-    order, lent = found[0]["order"], group[0].get("true_labels", 0)
-    return [
-        f"`{method}`" + (f", {lent} true labels" if lent else ""),
-        str(group[0].get("epochs", "–")),
-        ", ".join(str(result["seed"]) for result in group),
-        percent(last_ten),
-        "–" if len(group) == 1 else f"{100 * stdev(last_ten):.1f}",
-        *(percent([each[name] for each in first]) for name in ("best", "last")),
-        "–" if None in ensemble else percent(ensemble),
-        "/".join(str(result["lost"]) for result in group),
-        f"{fmean(r['detection']['f1'] for r in group):.3f}",
-        f"{fmean(each['confidence']['auroc'] for each in found):.3f}",
-        order,
-        f"{fmean(each[order]['auroc'] for each in found):.3f}",
-        f"{fmean(each['confidence']['f1'] for each in found):.3f}",
-        f"{fmean(result['cost'] for result in group):.0f}",
-        f"{fmean(result['seconds'] for result in group):.0f}",
-    ]
-
-
-def percent(values: Sequence[float]) -> str:
-    """Their mean in %."""
-    return f"{100 * fmean(values):.1f}"
-
-
-def table(found: Sequence[Result]) -> str:
-    """Markdown: a part for each noise and budget, the best first."""
-    parts: dict[tuple[str, str], dict[str, list[Result]]] = {}
-    for result in found:
-        job = job_of(result)
-        parts.setdefault((job.noise, job.budget), {}).setdefault(job.method, []).append(result)
-        if (job.method, job.budget) == (REFERENCE, EPOCHS):  # it costs what it costs
-            parts.setdefault((job.noise, COST), {}).setdefault(job.method, []).append(result)
-    lines = []
-    for (noise, budget), groups in parts.items():
-        rows = sorted((cells(*each) for each in groups.items()), key=lambda row: -float(row[3]))
-        lines += [f"**{noise}**{BUDGETS[budget]}", "", markdown(HEAD, rows), ""]
-    return "\n".join([*lines, ABOUT, "", *([source(found[-1])] if found else []), ""])
-
-
-BUDGETS = {OWN: "", EPOCHS: ", the same epochs", COST: f", the cost of `{REFERENCE}`"}
 
 
 def jobs(args: argparse.Namespace) -> Iterator[Job]:

@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "health": set(),
     "names": set(),
     "precision": set(),
+    "published": set(),
     "checks": {"errors"},
     "files": {"errors"},
     **dict.fromkeys(MATHS, LEAVES),
@@ -27,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": LOW | {"data"},
     "figures": LOW | {"detection"},
     "callbacks": LOW | {"data", "detection", "figures", "methods"},
-    "tasks": LOW | {"data", "detection", "methods", "figures", "callbacks"},
+    "tasks": LOW | {"data", "detection", "methods", "figures", "callbacks", "published"},
 }
 """For each room, the rooms that it may import beside itself."""
 

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import epoch, gpu, gpu_parts, measure, overhead, views
+from benchmarks import clock, compare, epoch, gpu, gpu_parts, measure, overhead, views
+from benchmarks.compare_table import COST, EPOCHS, Job
+from benchmarks.counts import Passes
 from benchmarks.growth import NAMES, line_of
 from benchmarks.measure import Seconds, interleaved, publish
 from benchmarks.memory import OVER
 from benchmarks.runs import ABLATIONS, configuration
+from pmnar.errors import InputError
 from pmnar.tasks.command import plain
 
 Report = dict[str, Any]
@@ -196,3 +199,23 @@ def test_a_gpu_is_missed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         pytest.skip("there is one")
     assert gpu.main(["--out", str(tmp_path)]) == 2
     assert "--dry-run" in capsys.readouterr().out
+
+
+def test_a_method_s_passes_are_counted_in_the_epochs_that_are_timed() -> None:
+    """PMNAR past its warm-up: two networks, two views; then an ordered pass of both."""
+    run = clock.Timed("pmnar", 0, ["dataset.train_subset=40", "data.batch_size=20"])
+    assert run() > 0
+    assert run.passes == [Passes(4, 2)]
+
+
+def test_epochs_that_cost_what_the_reference_s_do() -> None:
+    job = Job("sym50", "ce", 1, COST)
+    results = [
+        job._replace(method=name, budget=EPOCHS)._asdict() | {"cost": cost}
+        for name, cost in (("ce", 40), ("pmnar", 187))
+    ]
+    assert compare.length_of(job, 40, results) == "dataset.recipe.max_epochs=187"
+    alike = job._replace(budget=EPOCHS)
+    assert compare.length_of(alike, 40, results) == "dataset.recipe.max_epochs=40"
+    with pytest.raises(InputError, match="pmnar"):
+        compare.length_of(job, 40, results[:1])

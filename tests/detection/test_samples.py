@@ -1,5 +1,6 @@
 """The table of samples: its columns, a round trip, and a write that is whole or absent."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from pmnar.detection import (
     samples_table,
     threshold_of,
     write_samples,
+    write_suspects,
 )
 from pmnar.errors import InputError
 
@@ -123,6 +125,23 @@ def test_most_suspicious_orders_by_confidence_then_by_the_suggestion() -> None:
     assert most_suspicious(small(), 10)["index"].to_pylist() == [3, 1, 2]
     assert most_suspicious(small(), 2)["index"].to_pylist() == [3, 1]
     assert len(most_suspicious(small(threshold=0.0), 10)) == 0
+
+
+def test_suspects_are_a_table_for_anybody_the_most_suspicious_first(tmp_path: Path) -> None:
+    margins = {"margin": torch.tensor([-9.0, -1.0, -3.0, -2.0])}
+    paths = ["a", 'b, "c"', "d é", "e"]
+    write_suspects(tmp_path / "s.csv", small(scores=margins, order="margin", paths=paths))
+    with (tmp_path / "s.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["d é", "e", 'b, "c"']
+    assert [row["index"] for row in rows] == ["2", "3", "1"]
+    assert [float(row["margin"]) for row in rows] == [-3, -2, -1]
+    names = zip((r["given_name"] for r in rows), (r["suggested_name"] for r in rows), strict=True)
+    assert all(given != suggested for given, suggested in names)
+    write_suspects(tmp_path / "s.csv", small(threshold=0.0))
+    [head] = (tmp_path / "s.csv").read_text().splitlines()
+    assert "path" not in head
+    assert head.startswith('"index","given_name","suggested_name","confidence"')
 
 
 @pytest.mark.parametrize(

@@ -259,11 +259,22 @@ def test_a_file_that_holds_no_such_matrix_is_refused(name: str, tmp_path: Path) 
 
 def test_a_matrix_that_cannot_be_inverted_is_refused_where_it_is_told(tmp_path: Path) -> None:
     path = tmp_path / "m.npy"
-    np.save(path, np.full((10, 10), 0.1))
+    singular = np.eye(10)
+    singular[0] = singular[1]
+    np.save(path, singular)
     assert made(matrix=str(path)).transition.any()
     with pytest.raises(InputError, match=r"m\.npy: the matrix can hardly be inverted"):
         made("backward", matrix=str(path))
     assert made("backward", matrix=str(path), identity_share=0.1).inverse.any()
+
+
+@pytest.mark.parametrize("correction", ["forward", "backward"])
+def test_a_matrix_by_which_labels_tell_nothing_is_refused(correction: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.npy"
+    np.save(path, np.full((10, 10), 0.1))
+    with pytest.raises(InputError, match=r"m\.npy must have rows that differ"):
+        made(correction, matrix=str(path))
+    assert made(correction, matrix=str(path), identity_share=0.1).transition.any()
 
 
 @pytest.mark.parametrize(

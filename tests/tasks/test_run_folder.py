@@ -32,7 +32,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 TABLES = {"config.yaml", "metrics.csv", "classes.csv", "summary.json", "samples.parquet"}
-TABLES |= {"labels.npz", ".lock"}
+TABLES |= {"labels.npz", "suspects.csv", ".lock"}
 FIGURES = {
     f"figures/{name}.png"
     for name in ("accuracy", "classes", "confidence", "detection", "weights", "suspicious")

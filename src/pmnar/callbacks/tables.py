@@ -22,6 +22,7 @@ from pmnar.detection import (
     health_of,
     samples_table,
     write_samples,
+    write_suspects,
 )
 from pmnar.files import write_text
 from pmnar.health import is_healthy
@@ -37,7 +38,7 @@ METRICS = Path("metrics.csv")
 class RunTables(Checkpoint):
     """Writes `metrics.csv` and `classes.csv` each epoch, and at the end the rest.
 
-    That is `samples.parquet`, a method's `matrices` and `summary.json`.
+    That is `samples.parquet`, `suspects.csv`, a method's `matrices` and `summary.json`.
 
     Args:
         folder: the run folder.
@@ -132,6 +133,7 @@ class RunTables(Checkpoint):
             **self.samples,
         )
         write_samples(self.folder / "samples.parquet", table)
+        write_suspects(self.folder / "suspects.csv", table)
         for name, matrix in method.matrices().items():
             write_text(self.folder / f"{name}.csv", matrix_text(matrix))
         found = self._found(confidence, prediction, given, measured.top["first"].cpu(), method)

@@ -9,6 +9,7 @@ from pmnar.detection.samples import (
     samples_table,
     threshold_of,
     write_samples,
+    write_suspects,
 )
 from pmnar.detection.suspects import Suspects, find_suspects
 
@@ -29,4 +30,5 @@ __all__ = [
     "samples_table",
     "threshold_of",
     "write_samples",
+    "write_suspects",
 ]

@@ -147,13 +147,33 @@ def most_suspicious(table: pa.Table, count: int) -> pa.Table:
     That is by the column that the method chose, in a table without a choice by the confidence in
     the given label. Where it is equal: the surest other suggestion first, then the lowest index.
     """
-    chosen = (table.schema.metadata or {}).get(ORDER, CONFIDENCE.encode()).decode()
     order = [
-        (chosen, "ascending"),
+        (order_of(table), "ascending"),
         ("suggested_confidence", "descending"),
         ("index", "ascending"),
     ]
     return table.filter(table["mislabelled"]).sort_by(order).slice(0, count)
+
+
+def write_suspects(path: Path, table: pa.Table) -> None:
+    """Write all suspects (`mislabelled`), the most suspicious first, as CSV, whole or not at all.
+
+    Columns: `index`, `path` where there is one, the names of given and suggested class, their
+    confidences, what suspects are ordered by where that is something else, and `lost_class`.
+    """
+    import pyarrow.csv as pc
+
+    found = most_suspicious(table, len(table))
+    wanted = ("index", "path", "given_name", "suggested_name", CONFIDENCE, "suggested_confidence")
+    columns = dict.fromkeys((*wanted, order_of(table), "lost_class"))
+    with replacing(path) as beside:
+        pc.write_csv(found.select([n for n in columns if n in found.column_names]), beside)
+
+
+def order_of(table: pa.Table) -> str:
+    """The column by which the method orders suspects; confidence in a table without a choice."""
+    chosen: str = (table.schema.metadata or {}).get(ORDER, CONFIDENCE.encode()).decode()
+    return chosen
 
 
 def _in_lost_class(given: Tensor, suggested: Tensor, num_classes: int) -> Tensor:

@@ -118,6 +118,8 @@ class LossCorrection(StagedMethod):
     def _take_given(self, matrix: Tensor, source: str) -> None:
         """Go by a matrix that is told."""
         matrix = transition.with_identity(matrix, self.identity_share)
+        if torch.equal(matrix, matrix[:1].expand_as(matrix)):
+            raise InputError(f"{source} must have rows that differ: by these a label tells nothing")
         if self.correction == "backward":
             transition.check_invertible(matrix, source)
         self._take(matrix)

@@ -24,7 +24,7 @@ VALUED = (
     *("--config-name", "-cn", "--config-dir", "-cd", "--experimental-rerun", "--info", "-i"),
 )
 """Hydra's options; the second have a value, the next argument."""
-ROLES = {"config": "resume", "evaluate": "run"}
+ROLES = {"config": "resume", "evaluate": "run", "predict": "run"}
 """The key that names a run, by the configuration."""
 
 

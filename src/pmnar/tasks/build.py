@@ -3,6 +3,7 @@
 from functools import partial
 
 from omegaconf import DictConfig
+from torch import Tensor
 
 from pmnar.augment import strong_view, weak_view
 from pmnar.data import NoisyDataModule
@@ -74,31 +75,69 @@ def build_method(
         compute: what to compute with.
         weights_follow: a checkpoint is about to be loaded, so that nothing is downloaded in vain.
     """
-    settings = dict(plain(cfg.method))
-    settings.pop("name")
     images = data.splits["train"].images
-    network = partial(
-        build_network, plain(cfg.network), num_classes=data.num_classes, in_channels=images.shape[1]
-    )
     with without_pretrained(weights_follow):
-        check_network(network(), images[:2], data.num_classes)
-        setting = Setting(
-            network=network,
-            optimizer=instantiated("optimizer", plain(cfg.optimizer)),
-            scheduler=instantiated("scheduler", plain(cfg.scheduler)),
-            labels=data.splits["train"].labels,
-            class_names=data.class_names,
-            test_names=data.test_names,
-            seed=cfg.seed,
-            gradient_clip=settings.pop("gradient_clip", None),
-            compute=compute,
-        )
-        method = instantiated("method", settings, setting)
-    if not isinstance(method, NoisyLabelMethod):
-        raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
+        network = build_network(plain(cfg.network), data.num_classes, images.shape[1])
+        check_network(network, images[:2], data.num_classes)
+    method = make_method(
+        cfg,
+        labels=data.splits["train"].labels,
+        class_names=tuple(data.class_names),
+        test_names=tuple(data.test_names),
+        channels=images.shape[1],
+        compute=compute,
+        weights_follow=weights_follow,
+    )
     check_optimizer(method)
     method.attach(data)
     data.check_views()
+    return method
+
+
+def make_method(
+    cfg: DictConfig,
+    *,
+    labels: Tensor,
+    class_names: tuple[str, ...],
+    test_names: tuple[str, ...],
+    channels: int,
+    compute: Compute,
+    weights_follow: bool = False,
+) -> NoisyLabelMethod:
+    """The method with its networks, of no data set yet.
+
+    Args:
+        cfg: the configuration.
+        labels: the given labels of the training set, int64 `[N]`.
+        class_names: K names.
+        test_names: the test splits.
+        channels: C of the images.
+        compute: what to compute with.
+        weights_follow: a checkpoint is about to be loaded, so that nothing is downloaded in vain.
+
+    Raises:
+        InputError: a setting is out of its range.
+    """
+    settings = dict(plain(cfg.method))
+    settings.pop("name")
+    network = partial(
+        build_network, plain(cfg.network), num_classes=len(class_names), in_channels=channels
+    )
+    setting = Setting(
+        network=network,
+        optimizer=instantiated("optimizer", plain(cfg.optimizer)),
+        scheduler=instantiated("scheduler", plain(cfg.scheduler)),
+        labels=labels,
+        class_names=class_names,
+        test_names=test_names,
+        seed=cfg.seed,
+        gradient_clip=settings.pop("gradient_clip", None),
+        compute=compute,
+    )
+    with without_pretrained(weights_follow):
+        method = instantiated("method", settings, setting)
+    if not isinstance(method, NoisyLabelMethod):
+        raise InputError(f"method._target_={cfg.method._target_} makes no NoisyLabelMethod")
     return method
 
 

@@ -11,10 +11,12 @@ from pmnar.checks import check_counts
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import check_batch_size
 from pmnar.errors import InputError
+from pmnar.networks.timm_bridge import images_of
 from pmnar.runtime.compute import Compute
 from pmnar.tasks import sizes
 from pmnar.tasks.command import plain
 from pmnar.tasks.instances import instantiated
+from pmnar.tasks.network import begins_trained
 from pmnar.tasks.pace import duration, seconds_of_an_epoch
 from pmnar.tasks.places import telling_from_where
 from pmnar.tasks.sizes import scaled
@@ -27,6 +29,7 @@ ALSO = {
     f"{RECIPE}.batch_size": "data.batch_size",
     f"{RECIPE}.milestones": "scheduler.milestones",
     f"{RECIPE}.cosine_epochs": "scheduler.T_max",
+    **dict.fromkeys(("dataset.mean", "dataset.std"), "dataset.normalisation"),
 }
 """Keys that follow another: who types one has said what the other is for."""
 WARM_UP = "warmup_epochs"
@@ -60,7 +63,8 @@ def check_choice(cfg: DictConfig) -> None:
 
 def chooses(cfg: DictConfig) -> bool:
     """Whether anything may be chosen."""
-    return cfg.get("recipe", "paper") != "paper" or cfg.get("minutes") is not None
+    by_size = cfg.get("recipe", "paper") != "paper" or cfg.get("minutes") is not None
+    return by_size or begins_trained(cfg.network)
 
 
 def is_small(cfg: DictConfig, images: int) -> bool:
@@ -115,15 +119,40 @@ class Choice:
             self.chosen.append(f"{key}={value}".replace(" ", ""))
             self.cfg.chosen = self.chosen
 
-    def before_loading(self) -> None:
-        """Choose the size of a folder's images."""
+    def before_loading(self) -> list[str]:
+        """Choose the size of a folder's images, and the normalisation that a network knows.
+
+        Returns:
+            Lines on it.
+        """
         source, key = self.cfg.dataset.source, "dataset.source.image_size"
         is_folder = str(source._target_).endswith(".ImageFolder")
+        if begins_trained(self.cfg.network):
+            return self._as_trained(key if is_folder else None)
         if self.cfg.recipe != "paper" and self._is_sized and is_folder and key not in self.typed:
             with telling_from_where(self.cfg):
                 size = sizes.image_size(instantiated("dataset.source", plain(source)).side())
             self.put(key, size)
             self.put("dataset.views.padding", sizes.padding(size))
+        return []
+
+    def _as_trained(self, size_key: str | None) -> list[str]:
+        """Normalise images as those that the network was trained on; a folder's get their size."""
+        name, before = self.cfg.network.name, len(self.chosen)
+        images = images_of(name, len(self.cfg.dataset.mean))
+        if images is None:
+            return []
+        self.put("dataset.mean", images.mean)
+        self.put("dataset.std", images.std)
+        if size_key is not None:
+            self.put(size_key, images.side)
+            side = OmegaConf.select(self.cfg, size_key)
+            self.put("dataset.views.padding", sizes.padding(side))
+        if not (own := self.chosen[before:]):
+            return []
+        # Otherwise it is said with all the rest that is chosen.
+        about = f": {' '.join(own)}" if self.cfg.recipe == "paper" else ""
+        return [f"network  images as {name} was trained on{about}"]
 
     def after_loading(
         self, data: NoisyDataModule, compute: Compute, callbacks: Callbacks
@@ -156,7 +185,7 @@ class Choice:
         data.batch_size = cfg.data.batch_size
         if not small and minutes is None:
             about = f": it was made for {made_for:,} images" if made_for else ""
-            return [f"recipe   the paper's{about}"]
+            return [] if cfg.recipe == "paper" else [f"recipe   the paper's{about}"]
         steps = sizes.steps(images, data.batch_size)
         typed, configured = self._typed_epochs(), int(cfg.dataset.recipe.max_epochs)
         # Where a single one is configured there is nothing that more of them would train.

@@ -37,6 +37,11 @@ def evaluate() -> None:
         sys.exit(1)
 
 
+def predict() -> None:
+    """Entry point of `pmnar-predict` and `python -m src.predict`."""
+    _run("predict", predict_job)
+
+
 # The jobs' own modules take seconds to load. Help and mistyped overrides are answered without them.
 def train_job(cfg: DictConfig) -> float | None:
     """Load what training needs, and train."""
@@ -50,6 +55,13 @@ def evaluate_job(cfg: DictConfig) -> None:
     with command.loading():
         from pmnar.tasks import jobs
     jobs.evaluate_job(cfg)
+
+
+def predict_job(cfg: DictConfig) -> None:
+    """Load what predicting needs, and predict."""
+    with command.loading():
+        from pmnar.tasks import jobs
+    jobs.predict_job(cfg)
 
 
 def _run(config_name: str, job: Callable[[DictConfig], Any]) -> None:

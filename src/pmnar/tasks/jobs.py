@@ -210,3 +210,12 @@ def evaluate_job(cfg: DictConfig) -> None:
     with one_line_errors("evaluate"):
         check_paths(cfg, task_overrides())
         say(json.dumps(evaluate(cfg), indent=2, ensure_ascii=False))
+
+
+def predict_job(cfg: DictConfig) -> None:
+    """Predict images, and print what came of it as JSON."""
+    from pmnar.tasks.predict import predict
+
+    with one_line_errors("predict"):
+        check_paths(cfg, task_overrides())
+        say(json.dumps(predict(cfg), indent=2, ensure_ascii=False))

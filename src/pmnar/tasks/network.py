@@ -1,6 +1,6 @@
 """From the configuration to a network, and what it must be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -14,7 +14,9 @@ from pmnar.tasks.instances import instantiated
 from pmnar.tasks.mistakes import first_line
 
 PRETRAINED = ContextVar("PRETRAINED", default=True)
-"""Whether a network may begin with weights that are downloaded, where its settings say so."""
+"""Whether a network may begin with others' weights, where its settings say so."""
+BEGINNINGS = {"pretrained": False, "weights": None}
+"""These settings, and what they are without."""
 
 
 @contextmanager
@@ -30,14 +32,21 @@ def without_pretrained(without: bool) -> Iterator[None]:
         PRETRAINED.reset(token)
 
 
+def begins_trained(settings: Mapping[Any, Any]) -> bool:
+    """Whether a network of these settings is one of timm's that was trained on other images."""
+    of_timm = str(settings.get("_target_")).endswith(".timm_network")
+    return of_timm and any(settings.get(key) for key in BEGINNINGS)
+
+
 def build_network(settings: dict[str, Any], num_classes: int, in_channels: int) -> nn.Module:
     """The network of these settings, for images of C channels and K classes.
 
     Raises:
         InputError: there is none.
     """
-    if not PRETRAINED.get() and settings.get("pretrained"):
-        settings = settings | {"pretrained": False}
+    if not PRETRAINED.get():
+        without = {key: none for key, none in BEGINNINGS.items() if settings.get(key)}
+        settings = settings | without
     network = instantiated("network", settings, num_classes=num_classes, in_channels=in_channels)
     if not isinstance(network, nn.Module):
         raise InputError(f"network._target_={settings['_target_']} makes no torch.nn.Module")

@@ -20,7 +20,7 @@ LABELS = Path("labels.npz")
 MOVABLE = ("dataset.source.data_dir", "dataset.source.imagenet_dir", "noise.path")
 MOVING = {key.rpartition(".")[2] for key in MOVABLE}
 """Their names within a data set's source, or a noise."""
-PATHS = ("run", "resume", "runs_dir", "data_dir", *MOVABLE)
+PATHS = ("run", "resume", "runs_dir", "data_dir", "images", "out", *MOVABLE)
 """Keys whose value is a path: text, whatever it looks like."""
 
 

@@ -219,9 +219,9 @@ def load_and_choose(
 ) -> tuple[NoisyDataModule, list[str]]:
     """The data module, and lines on what was chosen for it, which then stands in `cfg`."""
     choice = Choice(cfg, typed)
-    choice.before_loading()
+    said = choice.before_loading()
     data = load_data(cfg, batch_size=2)  # the least: how many fit is known once they are loaded
-    return data, choice.after_loading(data, compute, run_callbacks)
+    return data, [*said, *choice.after_loading(data, compute, run_callbacks)]
 
 
 def run_callbacks(cfg: DictConfig, data: NoisyDataModule, folder: Path) -> list[L.Callback]:
