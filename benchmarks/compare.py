@@ -66,6 +66,7 @@ def run(job: Job, overrides: Sequence[str], tested: int | None = None) -> Result
         "overrides": list(overrides),
         "tested": tested,
         "epochs": summary["epochs"],
+        "true_labels": summary.get("true_labels", 0),
         "cost": seen / (3 * summary["samples"]),
         "detection": summary["detection"],
         **numbers(summary),

@@ -37,7 +37,9 @@ ABOUT = (
     "a recall under 2 % at the end, of each seed. Detection, after the last epoch: F1 and AUROC of "
     "the confidence in the given label; the column of `samples.parquet` by which the method orders "
     "suspects, and its AUROC; F1 of `mislabelled`. Cost in epochs of cross-entropy, counted (a "
-    "forward 1, a backward 2, tests left out). The seconds are those of a machine with other work."
+    "forward 1, a backward 2, tests left out). A method that learns from true labels too has so "
+    "many of the training samples (`dataset.recipe.clean`) beside the others, which are fewer by "
+    "them. The seconds are those of a machine with other work."
 )
 
 
@@ -49,7 +51,7 @@ def cells(method: str, group: Sequence[Result]) -> list[str]:
     found = [result["audit"] for result in group]
     order = found[0]["order"]
     return [
-        f"`{method}`",
+        named(method, group),
         str(group[0].get("epochs", "–")),
         ", ".join(str(result["seed"]) for result in group),
         percent(last_ten),
@@ -65,6 +67,12 @@ def cells(method: str, group: Sequence[Result]) -> list[str]:
         f"{fmean(result['cost'] for result in group):.0f}",
         f"{fmean(result['seconds'] for result in group):.0f}",
     ]
+
+
+def named(method: str, group: Sequence[Result]) -> str:
+    """A method, and how many true labels it learns from."""
+    lent = group[0].get("true_labels", 0)
+    return f"`{method}`" + (f", {lent} true labels" if lent else "")
 
 
 def percent(values: Sequence[float]) -> str:
@@ -109,7 +117,7 @@ def brief(found: Sequence[Result]) -> str:
         of_noise = [[result for result in group if result["noise"] == noise] for noise in noises]
         costs = "/".join(f"{fmean(r['cost'] for r in each):.0f}" for each in of_noise if each)
         measured = [text for each in of_noise for text in brief_cells(each)]
-        rows.append([f"`{method}`", *measured, costs])
+        rows.append([named(method, group), *measured, costs])
     rows.sort(key=lambda row: -float(row[1].split()[0].replace("–", "-1")))
     columns = [f"{noise}: {name}" for noise in noises for name in BRIEF_OF_NOISE]
     return markdown(["method", *columns, "cost"], rows)

@@ -2,18 +2,20 @@
 
 from collections.abc import Callable
 from copy import deepcopy
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import OmegaConf
-from toy import COMPUTE, SHARED, TinyNet, make_setting
+from toy import COMPUTE, SHARED, TinyNet, make_data, make_setting, train_batches
 
 import pmnar.tasks.command  # noqa: F401  (the resolvers that configurations need)
-from pmnar.data import NoisyDataModule
+from pmnar.data import Batch, NoisyDataModule, Split
 from pmnar.methods import NoisyLabelMethod
+from pmnar.names import CLEAN, TRAIN
 from pmnar.runtime.compute import Compute
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -53,9 +55,27 @@ def _composed(name: str) -> dict[str, Any]:
     return {str(key): value for key, value in found.items()}
 
 
+def uses_truth(name: str) -> bool:
+    """Whether a method learns from samples with true labels too."""
+    method = get_class(settings_of(name)["_target_"])
+    assert issubclass(method, NoisyLabelMethod)
+    return method.uses_truth
+
+
 def warm_up(name: str, epochs: int = 1) -> tuple[str, ...]:
-    """The override for a warm-up of so many epochs, of a method that has one."""
-    return tuple(f"method.{key}={epochs}" for key in SHORT if key in settings_of(name))
+    """Overrides for a method with few images: so long a warm-up, so few with true labels."""
+    of_clean = ("data.clean=20",) if uses_truth(name) else ()
+    return (*(f"method.{key}={epochs}" for key in SHORT if key in settings_of(name)), *of_clean)
+
+
+def lend(data: NoisyDataModule) -> None:
+    """Let data that hold none out have samples with true labels: copies of every third."""
+    if CLEAN in data.splits or data.labels.true is None:
+        return
+    train, chosen = data.splits[TRAIN], slice(0, None, 3)
+    true = torch.from_numpy(data.labels.true)
+    data.splits[CLEAN] = Split(train.images[chosen], true[chosen])
+    data.given_of_clean = train.labels[chosen]
 
 
 def build(
@@ -78,5 +98,15 @@ def build(
     setting = make_setting(data, network, lr, compute=Compute(**compute), **shared)
     method = get_class(settings.pop("_target_"))(setting, **settings | changes)
     assert isinstance(method, NoisyLabelMethod)
+    if method.uses_truth:
+        lend(data)
     method.attach(data)
     return method
+
+
+def a_step(name: str, **changes: Any) -> tuple[NoisyLabelMethod, Batch]:
+    """A method in 64 bits, in training, and its first batch."""
+    data = make_data()
+    method = build(name, data, partial(TinyNet, dtype=torch.float64), **changes)
+    method.configure_optimizers()
+    return method, next(train_batches(data))

@@ -37,6 +37,8 @@ PASSES = {
     "knn": Passes(0, 0),
     "ssr": Passes(2, 1),
     "ssr_plus": Passes(3, 2),
+    "l2rw": Passes(3, 0),  # the clean batch, which is as large, and a derivative along a direction
+    "meta_weight_net": Passes(4, 0),  # and the step ahead
 }
 """Times that an epoch after the warm-up shows an image to a network: to train it, and otherwise."""
 

@@ -41,6 +41,9 @@ MEASURED: dict[str, tuple[float, float]] = {
     "noise_adaptation": (89.1, 0.926),
     "active_bias": (85.2, 0.902),
     "mentornet_pd": (83.6, 0.904),
+    "mentornet_dd": (95.6, 0.977),
+    "l2rw": (94.0, 0.974),
+    "meta_weight_net": (91.1, 0.944),
     "nl": (67.9, 0.675),  # two classes are never learnt, and its confidences stay low
     "pmnar": (97.2, 0.993),
 }

@@ -206,6 +206,14 @@ def check_batch_size(batch_size: int, size: int, world: int = 1) -> None:
         )
 
 
+def check_clean(size: int, world: int = 1) -> None:
+    """Raise `InputError` unless a split `clean` of this size has two samples a rank."""
+    if size < 2 * world:
+        raise InputError(
+            f"data.clean must be at least {2 * world}, two for each of {world} devices, got {size}"
+        )
+
+
 class OrderedBatches(Sampler[Request]):
     """A split in its own order, each sample once, whole batches dealt to the ranks in blocks.
 

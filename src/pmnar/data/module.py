@@ -20,6 +20,7 @@ from pmnar.data.batches import (
     ShuffledBatches,
     Stream,
     check_batch_size,
+    check_clean,
 )
 from pmnar.data.images import Images
 from pmnar.data.residence import check_resident
@@ -40,6 +41,7 @@ class NoisyDataModule(L.LightningDataModule):
     for evaluation code. `labels` describes what is trained on, `labels.held_out` what was held out
     of it. A method says what it wants by `train_views` (names of `views`, or `plain` for the
     images as they are), `streams` and `uses_truth`; and how many `true_labels` it learns from.
+    `given_of_clean` are the labels int64 `[n]` that the split `clean` was given.
 
     Args:
         source: where images and labels come from.
@@ -105,6 +107,7 @@ class NoisyDataModule(L.LightningDataModule):
         self.streams: Callable[[int], Mapping[str, Stream]] | None = None
         self.uses_truth, self.true_labels = False, 0
         self.splits: dict[str, Split] = {}
+        self.given_of_clean = torch.empty(0, dtype=torch.int64)
         self._labels: dict[tuple[str, torch.device], Tensor] = {}
 
     def prepare_data(self) -> None:
@@ -158,6 +161,7 @@ class NoisyDataModule(L.LightningDataModule):
         if true is not None and clean.any():
             correct = Split(given.images, torch.from_numpy(true), given.paths)
             self.splits[CLEAN] = take(correct, _positions(clean))
+            self.given_of_clean = given.labels[_positions(clean)]
         if (held_out := noisy | clean).any():
             self.labels = self.labels.without(held_out)
             self.splits[TRAIN] = take(given, _positions(~held_out))
@@ -196,6 +200,8 @@ class NoisyDataModule(L.LightningDataModule):
         for name, stream in streams.items():
             if stream.split != TRAIN and not (stream.split == CLEAN and self.uses_truth):
                 raise ValueError(f"stream {name}: the method may not draw from {stream.split}")
+            if stream.split == CLEAN:
+                check_clean(len(self.splits[CLEAN]), world)
         return ShuffledBatches(streams, self.batch_size, self.seed, rank, world, epoch)
 
     def val_dataloader(self) -> list[DataLoader[Request]]:

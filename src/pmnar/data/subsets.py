@@ -77,7 +77,10 @@ def choose_clean(true: IntArray | None, size: int, free: BoolArray, seed: int) -
     chosen = np.zeros(len(free), np.bool_)
     if size:
         if true is None:
-            raise InputError(f"data.clean={size} needs true labels, and none is known")
+            raise InputError(
+                f"data.clean={size} needs true labels, and none is known: set data.clean=0, and a "
+                "method that learns from none (docs/methods.md)"
+            )
         chosen[free] = choose_held_out(true[free], size, seed)
     return chosen
 

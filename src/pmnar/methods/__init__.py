@@ -10,10 +10,13 @@ from pmnar.methods.elr import ELR, ELRPlus
 from pmnar.methods.jnpl import JNPL
 from pmnar.methods.jocor import JoCoR
 from pmnar.methods.knn import KNN
+from pmnar.methods.l2rw import L2RW
 from pmnar.methods.linear_probe import LinearProbe
 from pmnar.methods.loss_correction import LossCorrection
 from pmnar.methods.m_correction import MCorrection
 from pmnar.methods.mentornet import MentorNetPD
+from pmnar.methods.mentornet_dd import MentorNetDD
+from pmnar.methods.meta_weight_net import MetaWeightNet
 from pmnar.methods.mixup import MixUp
 from pmnar.methods.moit import MOIT
 from pmnar.methods.moit_plus import MOITPlus
@@ -35,6 +38,7 @@ __all__ = [
     "ELR",
     "JNPL",
     "KNN",
+    "L2RW",
     "MOIT",
     "NCT",
     "NLNL",
@@ -54,7 +58,9 @@ __all__ = [
     "LossCorrection",
     "MCorrection",
     "MOITPlus",
+    "MentorNetDD",
     "MentorNetPD",
+    "MetaWeightNet",
     "MixUp",
     "NoiseAdaptation",
     "NoisyLabelMethod",

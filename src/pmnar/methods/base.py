@@ -136,7 +136,7 @@ class NoisyLabelMethod(NetworksModule):
                 "data.clean to how many are held out for it, such as data.clean=1000"
             )
         data.train_views, data.uses_truth = self.views, self.uses_truth
-        data.true_labels = len(data.splits[CLEAN]) if self.uses_truth else 0
+        data.true_labels = self.clean_samples = len(data.splits[CLEAN]) if self.uses_truth else 0
         data.streams = self.streams if self._has_streams else None
 
     @property

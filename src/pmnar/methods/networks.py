@@ -5,12 +5,14 @@ from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from pmnar.errors import InputError
 from pmnar.methods.threads import generators, second_thread
 from pmnar.networks.features import features_and_logits
 from pmnar.networks.projected import ProjectedNetwork
 from pmnar.networks.split_norm import in_parts, split_batch_norm
+from pmnar.networks.statistics import untracked
 
 T = TypeVar("T")
 FASTEST = {"cuda": "off"}
@@ -122,6 +124,15 @@ class Networks(nn.ModuleDict):
         network = self[name]
         assert isinstance(network, ProjectedNetwork)
         return network.projected(self._laid_out(images))
+
+    def logits_with(self, name: str, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
+        """One network's logits `[B, K]` with these parameters, by name, in its own ones' place.
+
+        In training too it leaves no mark on BatchNorm's running statistics. Never compiled.
+        """
+        with untracked(self[name]):
+            found: Tensor = functional_call(self[name], dict(parameters), self._laid_out(images))
+        return found
 
     def compile_by(self, mode: str, device_type: str) -> None:
         """Compile training forwards from now on; `auto` is the device's fastest mode.

@@ -13,7 +13,7 @@ from pmnar.callbacks.detection import DetectionMonitor
 from pmnar.callbacks.lost import LostClasses
 from pmnar.callbacks.tables import RunTables
 from pmnar.data import NoisyDataModule
-from pmnar.data.batches import check_batch_size
+from pmnar.data.batches import check_batch_size, check_clean
 from pmnar.data.duplicates import warn_of_copies
 from pmnar.data.sources.counts import describe_classes
 from pmnar.errors import InputError
@@ -83,6 +83,8 @@ def train(
     if folder is not None:
         check_same_images(folder, data.labels)
     method = build_method(cfg, data, compute, weights_follow=checkpoint is not None)
+    if data.uses_truth:
+        check_clean(method.clean_samples, compute.world_size)
     method.identity = identity(cfg, data)
     if advice := method.advice(cfg.trainer.max_epochs):
         rank_zero_warn(advice)
