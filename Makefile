@@ -21,8 +21,8 @@ install: $(READY)  ## make .venv and install the library with what development n
 train: $(READY)  ## train PMNAR, then plain cross-entropy, on the bundled digits (ARGS= for overrides)
 	$(BIN)/python -m src.train compare=ce $(ARGS)
 
-test: $(READY) lint type  ## lint, types and all quick tests
-	$(BIN)/python -m pytest
+test: $(READY) lint type  ## lint, types and all quick tests, two at a time
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m 'slow and not faults'
