@@ -94,7 +94,8 @@ def table(found: Sequence[Result]) -> str:
         if budget == OWN:  # its epochs are its recipe's
             rows = [(row[0], *row[2:]) for row in rows]
         lines += [f"**{noise}**{BUDGETS[budget]}", "", markdown(rows[0], rows[1:]), ""]
-    return "\n".join([*lines, ABOUT, "", *([source(found[-1])] if found else []), ""])
+    by_command = {result["command"]: source(result) for result in found}
+    return "\n".join([*lines, ABOUT, "", "\n\n".join(by_command.values()), ""])
 
 
 BUDGETS = {OWN: "", EPOCHS: ", the same epochs", COST: f", the cost of `{REFERENCE}`"}
