@@ -140,15 +140,17 @@ def robust(runs: Runs) -> str:
 
     Those that learn from true labels too are left out.
     """
-    truth = {
-        m for m, of in runs.items() if any(r.get("true_labels") for g in of.values() for r in g)
-    }
+    alone = [
+        method
+        for method, found in runs.items()
+        if not any(result.get("true_labels") for group in found.values() for result in group)
+    ]
 
     def lowest(method: str) -> float:
         return min(last_ten(result) for group in runs[method].values() for result in group)
 
     rows = []
-    for method in sorted(runs.keys() - truth, key=lowest, reverse=True)[:SHOWN]:
+    for method in sorted(alone, key=lowest, reverse=True)[:SHOWN]:
         costs = [fmean(r["cost"] for r in runs[method][noise]) for noise in NOISES]
         cost = "/".join(f"{each:.0f}" for each in costs)
         rows.append([f"`{method}`", *measured_cells(runs[method]), cost])
