@@ -29,8 +29,10 @@ VARIABLES = {
 """Set where the user has not set them."""
 DOWNLOADED = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 """Folders of a cache that are of use where it can be read alone, and the variables for them."""
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """Of glibc's malloc.h."""
+LARGE = 2 * 2**30
+"""Bytes of a process from which on it is worth while to give back what is free."""
 
 
 def prepare_environment() -> None:
@@ -128,13 +130,12 @@ def keep_freed_memory() -> None:
     """Let the C library keep what is freed, instead of asking the system for it anew each step.
 
     A step allocates and frees the same sizes again and again; where every free of a large block
-    goes back to the system, its pages are zeroed and mapped anew in each step. All threads share
-    what is kept. It grows where what comes next asks for other sizes: see `give_freed_memory_back`.
+    goes back to the system, its pages are zeroed and mapped anew in each step. What is kept
+    grows where what comes next asks for other sizes: see `give_freed_memory_back`.
     """
     if platform.libc_ver()[0] != "glibc":
         return
     libc = ctypes.CDLL(None)
-    libc.mallopt(M_ARENA_MAX, 1)  # one heap, for the threads that are still to come
     libc.mallopt(M_MMAP_MAX, 0)  # no block is mapped by itself, to be unmapped when it is freed
     libc.mallopt(M_TRIM_THRESHOLD, -1)  # and nothing is given back from the heap's end
 
@@ -142,10 +143,17 @@ def keep_freed_memory() -> None:
 def give_freed_memory_back() -> None:
     """Give what is kept back to the system, where other sizes are about to be asked for.
 
-    Between training and tests, say: the holes that one leaves do not fit the other's blocks.
+    Between training and tests, say: the holes that one leaves do not fit the other's blocks. A
+    small process keeps them: to be given pages anew would cost its short epochs a tenth.
     """
-    if platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] == "glibc" and _resident() > LARGE:
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _resident() -> int:
+    """Bytes of this process in memory; 0 where the system does not tell."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if told.is_file() else 0
 
 
 def _prepare_cores() -> None:
