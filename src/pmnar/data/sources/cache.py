@@ -9,7 +9,6 @@ decoded anew, and the old files go.
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Generator
 from contextlib import closing
@@ -19,10 +18,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from filelock import FileLock
 
 from pmnar.data.arrays import Split
-from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
+from pmnar.data.sources.cache_folder import (
+    FOLDER_VARIABLE,
+    fill,
+    folder_of,
+    make_room,
+    mapped,
+    mark_used,
+    placing,
+    remove_partial,
+)
 from pmnar.data.sources.decode import NONE, Chunk, Decoder, Peaks, decode_files
 from pmnar.data.sources.listing import Listing
 from pmnar.errors import InputError
@@ -105,11 +112,11 @@ class CachedImages:
         stem = f"{self._prefix()}{self._key()}"
         try:
             folder = folder_of(self.listing.root)
-            if not self._is_complete(folder, stem):
-                folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / LOCK):
-                    if not self._is_complete(folder, stem):
-                        self._write(folder, stem)
+            fill(
+                folder,
+                lambda: self._is_complete(folder, stem),
+                lambda: self._write(folder, stem),
+            )
             kept = self._read(folder, stem)
         except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
             warnings.warn(
@@ -131,37 +138,27 @@ class CachedImages:
 
     def _read(self, folder: Path, stem: str) -> Chunk:
         about = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))
-        # "c": private pages, shared between processes until written to
-        mapped = np.load(folder / f"{stem}.npy", mmap_mode="c", allow_pickle=False)
         peaks = Peaks(about["peak"], about.get("colour_peak", 0))
-        return Chunk(np.asarray(mapped), about["failures"], peaks)
+        return Chunk(mapped(folder / f"{stem}.npy"), about["failures"], peaks)
 
     def _write(self, folder: Path, stem: str) -> None:
         """Decode into the cache; the `.json` comes last and so marks the pair as complete."""
-        for leftover in folder.glob("*.partial"):
-            leftover.unlink()
+        remove_partial(folder)
         self._remove_all_but(folder, stem)
         make_room(folder, math.prod(self._shape()))
-        partial = folder / f"{stem}.partial"
         failures: dict[str, str] = {}
         peaks = NONE
-        try:
-            with partial.open("wb") as file, closing(self._chunks()) as chunks:
-                header = {"descr": "|u1", "fortran_order": False, "shape": self._shape()}
-                np.lib.format.write_array_header_1_0(file, header)
-                for chunk in chunks:
-                    file.write(chunk.images.tobytes())
-                    failures |= chunk.failures
-                    peaks = peaks.with_those(chunk.peaks)
-                    self._report(chunk.failures)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(folder / f"{stem}.npy")
-            about = {"failures": failures, "peak": peaks.gray, "colour_peak": peaks.colour}
-            partial.write_text(json.dumps(about), encoding="utf-8")
-            partial.replace(folder / f"{stem}.json")
-        finally:
-            partial.unlink(missing_ok=True)
+        with placing(folder / f"{stem}.npy") as file, closing(self._chunks()) as chunks:
+            header = {"descr": "|u1", "fortran_order": False, "shape": self._shape()}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chunks:
+                file.write(chunk.images.tobytes())
+                failures |= chunk.failures
+                peaks = peaks.with_those(chunk.peaks)
+                self._report(chunk.failures)
+        about = {"failures": failures, "peak": peaks.gray, "colour_peak": peaks.colour}
+        with placing(folder / f"{stem}.json") as file:
+            file.write(json.dumps(about).encode("utf-8"))
 
     def _remove_all_but(self, folder: Path, stem: str) -> None:
         """Remove what an earlier state of the originals left."""

@@ -8,10 +8,14 @@ it: the data sets that were used longest ago make room for a new one.
 import argparse
 import hashlib
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
 from pmnar.errors import InputError
@@ -19,7 +23,7 @@ from pmnar.errors import InputError
 FOLDER_VARIABLE = "PMNAR_CACHE_DIR"
 LIMIT_VARIABLE = "PMNAR_CACHE_GB"
 DEFAULT_GB = 100.0
-LOCK = ".lock"
+LOCK, PARTIAL = ".lock", ".partial"
 
 
 def cache_root() -> Path:
@@ -43,6 +47,44 @@ def folder_of(root: Path) -> Path:
     """
     name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
     return cache_root() / name
+
+
+def fill(folder: Path, is_there: Callable[[], bool], write: Callable[[], None]) -> None:
+    """Have something written into a data set's folder, by one process, unless it is there.
+
+    Raises:
+        OSError, NotImplementedError: it cannot be; the latter where there are no locks.
+    """
+    if not is_there():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):
+            if not is_there():
+                write()
+
+
+@contextmanager
+def placing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its place, synced to disk, once the block has written it."""
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a process that was killed had begun to write."""
+    for leftover in folder.glob(f"*{PARTIAL}"):
+        leftover.unlink()
+
+
+def mapped(path: Path) -> NDArray[Any]:
+    """The array in a `.npy`, mapped: its pages are private, and shared until written to."""
+    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
 
 
 def limit() -> float:

@@ -13,11 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from pmnar.data.residence import BLOCK
-from pmnar.data.sources.cache_folder import FOLDER_VARIABLE, LOCK, folder_of, make_room, mark_used
+from pmnar.data.sources.cache_folder import (
+    FOLDER_VARIABLE,
+    fill,
+    folder_of,
+    make_room,
+    mapped,
+    mark_used,
+    placing,
+    remove_partial,
+)
 from pmnar.data.sources.feature_files import FeatureFile
 from pmnar.data.sources.feature_matrices import KEY
 from pmnar.errors import InputError
@@ -45,11 +53,11 @@ class SplitRows:
         Raises:
             InputError: one is not finite, or a row has another length.
         """
-        mapped = self.file.features.mapped
-        if mapped is not None and all(map(_is_stretch, self.places)):
-            for start in range(0, len(mapped), BLOCK):
-                self._check(mapped[start : start + BLOCK], start)
-            return [mapped[rows[0] : rows[0] + len(rows)] for rows in self.places]
+        own = self.file.features.mapped
+        if own is not None and all(map(_is_stretch, self.places)):
+            for start in range(0, len(own), BLOCK):
+                self._check(own[start : start + BLOCK], start)
+            return [own[rows[0] : rows[0] + len(rows)] for rows in self.places]
         whole = self._cached()
         return np.split(whole, np.cumsum([len(rows) for rows in self.places])[:-1])
 
@@ -58,12 +66,12 @@ class SplitRows:
         name = f"features-{self._key()}.npy"
         try:
             folder = folder_of(self.file.path)
-            if not self._is_whole(folder / name):
-                folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / LOCK):
-                    if not self._is_whole(folder / name):
-                        self._write(folder, name)
-            kept = _mapped(folder / name)
+            fill(
+                folder,
+                lambda: self._is_whole(folder / name),
+                lambda: self._write(folder, name),
+            )
+            kept: Rows = mapped(folder / name)
         except (OSError, NotImplementedError) as error:  # the latter: no locks on this file system
             warnings.warn(
                 f"the features of {self.file.path} cannot be kept ({error}), and are in memory; "
@@ -76,30 +84,26 @@ class SplitRows:
 
     def _is_whole(self, path: Path) -> bool:
         try:
-            found = _mapped(path)
+            found = mapped(path)
         except (OSError, EOFError, ValueError):
             return False
         return found.dtype == np.float32 and found.shape == self.file.features.shape
 
     def _write(self, folder: Path, name: str) -> None:
         """Write the rows beside their place, and put them there when all is written."""
-        for leftover in [*folder.glob("*.partial"), *folder.glob("features-*.npy")]:
-            leftover.unlink()
+        remove_partial(folder)
+        for former in folder.glob("features-*.npy"):
+            former.unlink()
         rows, width = self.file.features.shape
         make_room(folder, 4 * rows * width)
-        partial = folder / f"{name}.partial"
         header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-        try:
-            with partial.open("wb") as file:
-                np.lib.format.write_array_header_1_0(file, header)
-                begins = file.tell()
-                for at, part in self._stretches():
-                    # Not through a map: where the disk is full, that would kill the process.
-                    file.seek(begins + 4 * width * at)
-                    file.write(np.ascontiguousarray(part, "<f4").data)
-            partial.replace(folder / name)
-        finally:
-            partial.unlink(missing_ok=True)
+        with placing(folder / name) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            begins = file.tell()
+            for at, part in self._stretches():
+                # Not through a map: where the disk is full, that would kill the process.
+                file.seek(begins + 4 * width * at)
+                file.write(np.ascontiguousarray(part, "<f4").data)
 
     def _in_memory(self) -> Rows:
         whole = np.empty(self.file.features.shape, np.float32)
@@ -146,8 +150,3 @@ class SplitRows:
 def _is_stretch(rows: Places) -> bool:
     """Whether ascending places have none between them."""
     return int(rows[-1] - rows[0]) == len(rows) - 1
-
-
-def _mapped(path: Path) -> Rows:
-    # "c": private pages, shared between processes until written to
-    return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))

@@ -12,7 +12,11 @@ from pmnar.data.sources.feature_files import FeatureFile, open_features
 from pmnar.data.sources.feature_matrices import KEY, Array
 from pmnar.data.sources.feature_rows import Places, SplitRows
 from pmnar.data.sources.layout import SPLITS, split_of
-from pmnar.data.sources.splitting import check_split, stratified_split
+from pmnar.data.sources.splitting import (
+    check_labels_are_true,
+    check_split,
+    stratified_split,
+)
 from pmnar.errors import InputError
 
 IntArray = Places
@@ -73,10 +77,7 @@ class Features:
         if path is None:
             raise InputError(f"{KEY} must be the file of the features: {KEY}=my_features.npz")
         check_split(test_fraction, split_seed)
-        if not isinstance(labels_are_true, bool):
-            raise InputError(
-                f"dataset.source.labels_are_true must be true or false, got {labels_are_true}"
-            )
+        check_labels_are_true(labels_are_true)
         self.path = Path(path).expanduser()
         self.test_fraction, self.split_seed = test_fraction, split_seed
         self.labels_are_true = labels_are_true

@@ -22,7 +22,11 @@ from pmnar.data.sources.finding import (
 )
 from pmnar.data.sources.layout import KEY, Form, find_layout
 from pmnar.data.sources.listing import make_listing
-from pmnar.data.sources.splitting import check_split, stratified_split
+from pmnar.data.sources.splitting import (
+    check_labels_are_true,
+    check_split,
+    stratified_split,
+)
 from pmnar.errors import InputError
 
 
@@ -74,10 +78,7 @@ class ImageFolder:
         if data_dir is None:
             raise InputError(f"{KEY} must be the folder of the images: {KEY}=my_images")
         check_split(test_fraction, split_seed)
-        if not isinstance(labels_are_true, bool):
-            raise InputError(
-                f"dataset.source.labels_are_true must be true or false, got {labels_are_true}"
-            )
+        check_labels_are_true(labels_are_true)
         self.data_dir = Path(data_dir).expanduser()
         self.decoder = Decoder(image_size, channels, gray_bits)
         self.test_fraction = test_fraction

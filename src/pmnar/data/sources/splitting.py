@@ -15,6 +15,14 @@ def check_split(test_fraction: float, seed: int) -> None:
     check_seed(seed, "dataset.source.split_seed")
 
 
+def check_labels_are_true(labels_are_true: object) -> None:
+    """Raise `InputError` unless it is true or false."""
+    if not isinstance(labels_are_true, bool):
+        raise InputError(
+            f"dataset.source.labels_are_true must be true or false, got {labels_are_true}"
+        )
+
+
 def stratified_split(
     labels: IntArray, test_fraction: float, seed: int
 ) -> tuple[IntArray, IntArray]:
