@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf, open_dict
 
 from benchmarks.counts import CountPasses, Passes, network_flops
 from benchmarks.measure import RESULTS, ROUNDS, Result, interleaved, markdown, publish
+from benchmarks.parts import keep_part
 from benchmarks.runs import Clock, configuration, run_of
 
 TESTED = 2
 TIMED = 3
-"""Epochs of a run, past its warm-up; the first of them, which may be longer, is left out."""
+"""Epochs of a run; the one before them, the first past its warm-up, may be longer."""
 
 
 class Timed:
@@ -38,10 +38,7 @@ class Timed:
             *(f"method={method}", f"method.warmup_epochs={warm_up}", "logger=none"),
             *("dataset.recipe.max_epochs=300", *overrides),
         )
-        source = OmegaConf.to_container(self.cfg.dataset.source, resolve=True)
-        with open_dict(self.cfg):
-            part = {"_target_": "benchmarks.parts.Part", "source": source, "test": TESTED}
-            self.cfg.dataset.source = part
+        keep_part(self.cfg, test=TESTED)
         self.epochs, self.passes = warm_up + 1 + TIMED, list[Passes]()
 
     def __call__(self) -> float:

@@ -16,11 +16,11 @@ from itertools import product
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from omegaconf import OmegaConf, open_dict
 
 from benchmarks.compare_table import COST, EPOCHS, OWN, REFERENCE, Job, job_of, table
 from benchmarks.counts import CountPasses
-from benchmarks.measure import Result, circumstances, keep, results
+from benchmarks.measure import Result, circumstances, keep, nowhere, results
+from benchmarks.parts import keep_part
 from benchmarks.runs import configuration, run_of
 from benchmarks.small_data_table import audit, numbers
 from pmnar.errors import InputError
@@ -48,13 +48,7 @@ def run(job: Job, overrides: Sequence[str], tested: int | None = None) -> Result
     own = (f"noise={job.noise}", f"method={job.method}", f"seed={job.seed}", "logger=none")
     cfg = configuration(*overrides, *own)
     if tested is not None:
-        whole = OmegaConf.to_container(cfg.dataset.source, resolve=True)
-        with open_dict(cfg):
-            cfg.dataset.source = {
-                "_target_": "benchmarks.parts.Part",
-                "source": whole,
-                "test": tested,
-            }
+        keep_part(cfg, test=tested)
     counter = CountPasses(epoch=None)
     with run_of(cfg, [counter], typed_keys(overrides)) as training:
         training.fit()
@@ -63,7 +57,7 @@ def run(job: Job, overrides: Sequence[str], tested: int | None = None) -> Result
     seen = 3 * counter.seen[True] + counter.seen[False]
     return {
         **job._asdict(),
-        "overrides": list(overrides),
+        "overrides": [nowhere(text) for text in overrides],
         "tested": tested,
         "epochs": summary["epochs"],
         "true_labels": summary.get("true_labels", 0),

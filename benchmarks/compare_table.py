@@ -46,7 +46,7 @@ ABOUT = (
 def cells(method: str, group: Sequence[Result]) -> list[str]:
     """A row: one method's runs under one noise."""
     first = [result["accuracy"]["first"] for result in group]
-    last_ten = [found["mean_last_10"] for found in first]
+    last_ten = [mean_of_last_ten(result) for result in group]
     ensemble = [r["accuracy"].get("ensemble", {}).get("mean_last_10") for r in group]
     found = [result["audit"] for result in group]
     order = found[0]["order"]
@@ -73,6 +73,12 @@ def named(method: str, group: Sequence[Result]) -> str:
     """A method, and how many true labels it learns from."""
     lent = group[0].get("true_labels", 0)
     return f"`{method}`" + (f", {lent} true labels" if lent else "")
+
+
+def mean_of_last_ten(result: Result) -> float:
+    """The first network's accuracy, the mean of the last ten epochs."""
+    found: float = result["accuracy"]["first"]["mean_last_10"]
+    return found
 
 
 def percent(values: Sequence[float]) -> str:
@@ -132,7 +138,7 @@ def brief_cells(group: Sequence[Result]) -> list[str]:
     if not group:
         return ["–"] * len(BRIEF_OF_NOISE)
     first = [result["accuracy"]["first"] for result in group]
-    last_ten = [found["mean_last_10"] for found in first]
+    last_ten = [mean_of_last_ten(result) for result in group]
     spread = "" if len(group) == 1 else f" ± {100 * stdev(last_ten):.1f}"
     return [
         percent(last_ten) + spread,

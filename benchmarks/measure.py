@@ -169,8 +169,13 @@ def command(name: str, words: Sequence[str] | None = None) -> str:
         f"{key}={value}" for key, value in os.environ.items() if key.startswith(("MALLOC_", "OMP_"))
     ]
     typed = sys.argv[1:] if words is None else words
-    shown = [Path(word).name if Path(word).is_absolute() else word for word in typed]
-    return " ".join([*set_to, f"python -m {module}", *map(shlex.quote, shown)])
+    return " ".join([*set_to, f"python -m {module}", *(shlex.quote(nowhere(w)) for w in typed)])
+
+
+def nowhere(word: str) -> str:
+    """A word of a command; of an absolute path, alone or as a key's value, its last part."""
+    key, equals, value = word.rpartition("=")
+    return f"{key}{equals}{Path(value).name if Path(value).is_absolute() else value}"
 
 
 def commit() -> str | None:

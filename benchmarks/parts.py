@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
 
 from pmnar.data.arrays import ImageData, Source
@@ -54,6 +56,13 @@ class Part:
         elif self.test is not None:
             test = take(test, torch.arange(min(self.test, len(test))))
         return replace(data, train=train, test={"test": test})
+
+
+def keep_part(cfg: DictConfig, **kept: Any) -> None:
+    """Let a configuration's data set be a `Part` of what it is, by these arguments."""
+    whole = OmegaConf.to_container(cfg.dataset.source, resolve=True)
+    with open_dict(cfg):
+        cfg.dataset.source = {"_target_": "benchmarks.parts.Part", "source": whole, **kept}
 
 
 def drawn(labels: Tensor, sizes: Sequence[int], seed: int) -> Tensor:

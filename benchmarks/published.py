@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.compare_table import OWN, brief, job_of, percent
+from benchmarks.compare_table import OWN, brief, job_of, mean_of_last_ten, percent
 from benchmarks.measure import RESULTS, ROOT, Result, markdown, results
 from pmnar.files import write_text
 from pmnar.published import Row, Table, tables
@@ -147,7 +147,7 @@ def robust(runs: Runs) -> str:
     ]
 
     def lowest(method: str) -> float:
-        return min(last_ten(result) for group in runs[method].values() for result in group)
+        return min(mean_of_last_ten(result) for group in runs[method].values() for result in group)
 
     rows = []
     for method in sorted(alone, key=lowest, reverse=True)[:SHOWN]:
@@ -162,16 +162,10 @@ def measured_cells(found: Mapping[str, Sequence[Result]]) -> list[str]:
     groups = [found[noise] for noise in NOISES]
     accuracy = []
     for group in groups:
-        values = [last_ten(result) for result in group]
+        values = [mean_of_last_ten(result) for result in group]
         accuracy.append(f"{percent(values)} ({percent([min(values)])})")
     lost = "/".join(str(sum(result["lost"] for result in group)) for group in groups)
     return [*accuracy, lost, "/".join(str(len(group)) for group in groups)]
-
-
-def last_ten(result: Result) -> float:
-    """The first network's accuracy, mean of the last ten epochs."""
-    found: float = result["accuracy"]["first"]["mean_last_10"]
-    return found
 
 
 def main(pages: Sequence[Path] = (PAGE, METHODS)) -> None:

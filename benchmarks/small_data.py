@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf, open_dict
 
 from benchmarks.measure import circumstances, keep, results
-from benchmarks.parts import equal_ratios
+from benchmarks.parts import equal_ratios, keep_part
 from benchmarks.small_data_table import audit, numbers, table
 from pmnar.tasks.command import config_dir
 from pmnar.tasks.train import train
@@ -158,12 +157,8 @@ def run(job: Job, data_dir: str, spare: int) -> Result:
         cfg = compose("config", overrides(job, data_dir))
     sizes = ROWS[job.row].sizes
     if cfg.dataset.name != "digits":
-        whole = OmegaConf.to_container(cfg.dataset.source, resolve=True)
-        part = {"source": whole, "test": TESTED, "spare": spare, "seed": job.seed}
-        if sizes is not None:
-            part["sizes"] = list(sizes)
-        with open_dict(cfg):
-            cfg.dataset.source = {"_target_": "benchmarks.parts.Part", **part}
+        own = {} if sizes is None else {"sizes": list(sizes)}
+        keep_part(cfg, test=TESTED, spare=spare, seed=job.seed, **own)
     with tempfile.TemporaryDirectory() as folder:
         cfg.runs_dir = folder
         summary = train(cfg)

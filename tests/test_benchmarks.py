@@ -9,14 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import clock, compare, epoch, gpu, gpu_parts, measure, overhead, views
-from benchmarks.compare_table import COST, EPOCHS, Job
+from benchmarks import clock, epoch, gpu, gpu_parts, measure, overhead, views
 from benchmarks.counts import Passes
 from benchmarks.growth import NAMES, line_of
 from benchmarks.measure import Seconds, interleaved, publish
 from benchmarks.memory import OVER
 from benchmarks.runs import ABLATIONS, configuration
-from pmnar.errors import InputError
 from pmnar.tasks.command import plain
 
 Report = dict[str, Any]
@@ -207,16 +205,3 @@ def test_a_method_s_passes_are_counted_in_the_epochs_that_are_timed() -> None:
     run = clock.Timed("pmnar", 0, ["dataset.train_subset=40", "data.batch_size=20"])
     assert run() > 0
     assert run.passes == [Passes(4, 2)]
-
-
-def test_epochs_that_cost_what_the_reference_s_do() -> None:
-    job = Job("sym50", "ce", 1, COST)
-    results = [
-        job._replace(method=name, budget=EPOCHS)._asdict() | {"cost": cost}
-        for name, cost in (("ce", 40), ("pmnar", 187))
-    ]
-    assert compare.length_of(job, 40, results) == "dataset.recipe.max_epochs=187"
-    alike = job._replace(budget=EPOCHS)
-    assert compare.length_of(alike, 40, results) == "dataset.recipe.max_epochs=40"
-    with pytest.raises(InputError, match="pmnar"):
-        compare.length_of(job, 40, results[:1])

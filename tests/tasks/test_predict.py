@@ -122,6 +122,7 @@ def test_a_row_is_what_the_networks_say(
         (("images={folder}/gone.txt", "out=x.csv"), "none can be read"),
         (("images={folder}/a.doc", "out=x.csv"), r"must be a folder, a list \(.txt\)"),
         (("out=x.csv",), "run=<run folder> images=<folder, list or table> are needed"),
+        (("images={folder}", "out=null"), "out must be a file that is not there yet, got null"),
         (("images=7", "out=x.csv"), "images must be a path, got 7"),
     ],
 )

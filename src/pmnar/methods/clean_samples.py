@@ -31,11 +31,15 @@ class LooksAhead(NoisyLabelMethod):
         networks: 1.
         clean_batch_size: samples with true labels beside each batch; None: as many as in it.
 
+    Attributes:
+        sample_weights: of each sample when it was last seen, `[N]`, at least 0; at first 1.
+
     Raises:
         InputError: a value is out of its range.
     """
 
     uses_truth = True
+    sample_weights: Tensor
 
     def __init__(
         self, setting: Setting, *, networks: int = 1, clean_batch_size: int | None = None
@@ -45,11 +49,16 @@ class LooksAhead(NoisyLabelMethod):
         check_counts(2, True, clean_batch_size=clean_batch_size)
         super().__init__(setting, networks=1)
         self.clean_batch_size = clean_batch_size
+        self.register_buffer("sample_weights", torch.ones(len(self.labels)))
 
     def streams(self, epoch: int) -> dict[str, Stream]:
         """All samples, and beside them the clean ones, as often as it takes."""
-        clean = Stream(torch.arange(self.clean_samples), self.clean_batch_size, CLEAN)
-        return {TRAIN: Stream(torch.arange(len(self.labels))), CLEAN: clean}
+        return with_clean(self, self.clean_batch_size)
+
+    @property
+    def weights(self) -> Tensor:
+        """Of each sample when it was last seen."""
+        return self.sample_weights
 
     def on_fit_start(self) -> None:
         """Refuse layers that know no derivative along a direction.
@@ -87,6 +96,12 @@ class LooksAhead(NoisyLabelMethod):
         with sdpa_kernel(SDPBackend.MATH):  # the others know no such derivative
             found: Tensor = jvp(lambda of: self.losses_with(of, batch), (at,), (dict(along),))[1]
         return found.detach()
+
+
+def with_clean(method: NoisyLabelMethod, batch_size: int | None) -> dict[str, Stream]:
+    """The streams of a method that draws from all samples, and beside them from the clean ones."""
+    clean = Stream(torch.arange(method.clean_samples), batch_size, CLEAN)
+    return {TRAIN: Stream(torch.arange(len(method.labels))), CLEAN: clean}
 
 
 def global_gradient(loss: Tensor, leaves: Sequence[Tensor], share: Share) -> list[Tensor]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from pmnar.data.batches import Batch
 from pmnar.losses import cross_entropy
 from pmnar.methods.clean_samples import LooksAhead
-from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
 from pmnar.names import CLEAN
 
@@ -34,14 +33,6 @@ class L2RW(LooksAhead):
     Raises:
         InputError: a value is out of its range.
     """
-
-    sample_weights: Tensor
-
-    def __init__(
-        self, setting: Setting, *, networks: int = 1, clean_batch_size: int | None = None
-    ) -> None:
-        super().__init__(setting, networks=networks, clean_batch_size=clean_batch_size)
-        self.register_buffer("sample_weights", torch.ones(len(self.labels)))
 
     def losses(self, batch: Batch) -> Losses:
         """Weighted cross-entropy, `[B]`: its mean over the global batch is the weighted sum."""
@@ -68,8 +59,3 @@ class L2RW(LooksAhead):
     def prepare_epoch(self, epoch: int) -> None:
         """Record how many samples are learnt from."""
         self.record["weighted_share"] = float((self.sample_weights > 0).double().mean())
-
-    @property
-    def weights(self) -> Tensor:
-        """Of each sample when it was last seen; its batch's mean is 1."""
-        return self.sample_weights

@@ -22,12 +22,12 @@ from pmnar.checks import check_counts, check_reals
 from pmnar.data import NoisyDataModule
 from pmnar.data.batches import Batch, Share, Stream
 from pmnar.losses import cross_entropy
-from pmnar.methods.clean_samples import global_gradient
+from pmnar.methods.clean_samples import global_gradient, with_clean
 from pmnar.methods.mentornet import MentorNet
 from pmnar.methods.scorer import Scorer
 from pmnar.methods.setting import Setting
 from pmnar.methods.terms import Losses
-from pmnar.names import CLEAN, TRAIN
+from pmnar.names import CLEAN
 from pmnar.runtime.seeding import derive_seed
 
 
@@ -87,8 +87,7 @@ class MentorNetDD(MentorNet):
 
     def streams(self, epoch: int) -> dict[str, Stream]:
         """All samples, and beside them the clean ones."""
-        clean = Stream(torch.arange(self.clean_samples), self._beside, CLEAN)
-        return {TRAIN: Stream(torch.arange(len(self.labels))), CLEAN: clean}
+        return with_clean(self, self._beside)
 
     def losses(self, batch: Batch) -> Losses:
         """Weighted cross-entropy of the given labels, `[B]`, and of the clean samples', a scalar.

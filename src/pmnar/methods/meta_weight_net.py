@@ -45,8 +45,6 @@ class MetaWeightNet(LooksAhead):
         InputError: a value is out of its range.
     """
 
-    sample_weights: Tensor
-
     def __init__(
         self,
         setting: Setting,
@@ -63,7 +61,6 @@ class MetaWeightNet(LooksAhead):
         self.weighing_rate, self.weighing_decay = weighing_rate, weighing_decay
         seed = derive_seed(self.seed, "weighing")
         self.weighing = Scorer(1, hidden_units, torch.relu, seed, self.labels.device)
-        self.register_buffer("sample_weights", torch.ones(len(self.labels)))
 
     def configure_optimizers(self) -> Any:
         """As for all methods; the step ahead has the optimiser's rate."""
@@ -110,8 +107,3 @@ class MetaWeightNet(LooksAhead):
     def prepare_epoch(self, epoch: int) -> None:
         """Record how much is learnt from."""
         self.record["weight"] = float(self.sample_weights.mean())
-
-    @property
-    def weights(self) -> Tensor:
-        """What V gave each sample when it was last seen."""
-        return self.sample_weights

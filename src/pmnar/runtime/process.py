@@ -144,7 +144,7 @@ def give_freed_memory_back() -> None:
     """Give what is kept back to the system, where other sizes are about to be asked for.
 
     Between training and tests, say: the holes that one leaves do not fit the other's blocks. A
-    small process keeps them: to be given pages anew would cost its short epochs a tenth.
+    small process keeps them: to be given pages anew would lengthen its short epochs.
     """
     if platform.libc_ver()[0] == "glibc" and _resident() > LARGE:
         ctypes.CDLL(None).malloc_trim(0)

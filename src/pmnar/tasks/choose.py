@@ -132,9 +132,13 @@ class Choice:
         if self.cfg.recipe != "paper" and self._is_sized and is_folder and key not in self.typed:
             with telling_from_where(self.cfg):
                 size = sizes.image_size(instantiated("dataset.source", plain(source)).side())
-            self.put(key, size)
-            self.put("dataset.views.padding", sizes.padding(size))
+            self._put_side(key, size)
         return []
+
+    def _put_side(self, key: str, side: int) -> None:
+        """Height and width of a folder's images, and the padding that goes with what they are."""
+        self.put(key, side)
+        self.put("dataset.views.padding", sizes.padding(OmegaConf.select(self.cfg, key)))
 
     def _as_trained(self, size_key: str | None) -> list[str]:
         """Normalise images as those that the network was trained on; a folder's get their size."""
@@ -145,9 +149,7 @@ class Choice:
         self.put("dataset.mean", images.mean)
         self.put("dataset.std", images.std)
         if size_key is not None:
-            self.put(size_key, images.side)
-            side = OmegaConf.select(self.cfg, size_key)
-            self.put("dataset.views.padding", sizes.padding(side))
+            self._put_side(size_key, images.side)
         if not (own := self.chosen[before:]):
             return []
         # Otherwise it is said with all the rest that is chosen.

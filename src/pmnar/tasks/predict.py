@@ -44,23 +44,26 @@ def predict(cfg: DictConfig) -> dict[str, Any]:
             something is at `cfg.out` already.
     """
     quieten()
+    if cfg.run is None or cfg.images is None:
+        raise InputError("run=<run folder> images=<folder, list or table> are needed")
+    if cfg.out is None:
+        raise InputError("out must be a file that is not there yet, got null")
     out = Path(cfg.out)
     if out.exists():
         raise InputError(f"out={out} is there already; choose another file, or remove it")
     if not out.absolute().parent.is_dir():
         raise InputError(f"out={out}: there is no folder {out.parent}")
-    if cfg.run is None or cfg.images is None:
-        raise InputError("run=<run folder> images=<folder, list or table> are needed")
     images = find(Path(cfg.images).expanduser())
     accelerator = choose_accelerator(cfg.accelerator, "accelerator")
     classifier = load(
         cfg.run if cfg.checkpoint is None else cfg.checkpoint,
         "cuda" if accelerator in ("gpu", "cuda") else accelerator,
     )
-    rows = list(predictions(classifier, images))
+    shown = classifier.class_names if cfg.probabilities else ()
+    rows = list(predictions(classifier, images, shown))
     if all(row["error"] for row in rows):
         raise InputError(f"images={cfg.images}: none can be read; {rows[0]['error']}")
-    write_text(out, table(rows, classifier.class_names if cfg.probabilities else ()))
+    write_text(out, table(rows, shown))
     counts = dict.fromkeys(classifier.class_names, 0)
     for row in rows:
         if not row["error"]:
@@ -106,8 +109,10 @@ def _column(place: Path) -> list[str]:
         return [row[known[0]] for row in reader if row[known[0]]]
 
 
-def predictions(classifier: Classifier, images: Images) -> Iterator[dict[str, Any]]:
-    """A row for each image, in order."""
+def predictions(
+    classifier: Classifier, images: Images, shown: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
+    """A row for each image, in order, with the probabilities of all classes that are `shown`."""
     device = next(classifier.parameters()).device
     done = 0
     for chunk in decode_files(images.root, images.paths, classifier.decoder, "images"):
@@ -115,22 +120,23 @@ def predictions(classifier: Classifier, images: Images) -> Iterator[dict[str, An
         said = {name: p.cpu() for name, p in classifier.outputs(pixels).items()}
         for at in range(len(pixels)):
             path = images.paths[done + at]
-            yield _row(path, {n: p[at] for n, p in said.items()}, chunk.failures, classifier)
+            if path in chunk.failures:
+                yield {"path": path, "error": chunk.failures[path]}
+            else:
+                own = {name: p[at] for name, p in said.items()}
+                yield {"path": path, "error": "", **_row(own, classifier.class_names, shown)}
         done += len(pixels)
 
 
-def _row(
-    path: str, said: dict[str, Tensor], failures: dict[str, str], classifier: Classifier
-) -> dict[str, Any]:
-    if path in failures:
-        return {"path": path, "error": failures[path]}
-    names, p = classifier.class_names, list(said.values())[-1]
-    chosen = [int(each.argmax()) for name, each in said.items() if name != "ensemble"]
+def _row(said: dict[str, Tensor], names: tuple[str, ...], shown: tuple[str, ...]) -> dict[str, str]:
+    """What the networks say of an image, `[K]` each, the last of them being what is predicted."""
+    p = list(said.values())[-1]
     at = int(p.argmax())
-    row = {"path": path, "prediction": names[at], "confidence": f"{float(p[at]):.6f}", "error": ""}
-    if len(chosen) > 1:
-        row["agree"] = str(len(set(chosen)) == 1).lower()
-    return row | {f"p_{name}": f"{float(v):.6f}" for name, v in zip(names, p, strict=True)}
+    row = {"prediction": names[at], "confidence": f"{float(p[at]):.6f}"}
+    chosen = {int(each.argmax()) for name, each in said.items() if name != "ensemble"}
+    if "ensemble" in said:
+        row["agree"] = str(len(chosen) == 1).lower()
+    return row | {f"p_{name}": f"{float(v):.6f}" for name, v in zip(shown, p, strict=False)}
 
 
 def table(rows: list[dict[str, Any]], class_names: tuple[str, ...]) -> str:
